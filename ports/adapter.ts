@@ -1,0 +1,25 @@
+/** A URL picks the adapter of a port: its scheme names it. */
+import { AdapterConfigError } from './errors.ts';
+
+/** Opens one implementation. It is imported only when a URL names it, so an SDK that is not used is not loaded. */
+export type AdapterTable<T> = Readonly<Record<string, (url: URL) => Promise<T>>>;
+
+/** @throws AdapterConfigError when the URL's scheme is none of the port's. */
+export function openAdapter<T>(port: string, adapters: AdapterTable<T>, text: string): Promise<T> {
+  const schemes = Object.keys(adapters).map((scheme) => `${scheme}:`);
+  if (!URL.canParse(text)) {
+    throw new AdapterConfigError(`${port}: ${JSON.stringify(text)} is no URL; expected one that starts with ${schemes.join(' or ')}`);
+  }
+  const url = new URL(text);
+  const open = adapters[url.protocol.slice(0, -1)];
+  if (!open)
+    throw new AdapterConfigError(
+      `${port}: ${JSON.stringify(text)} names no adapter; expected one that starts with ${schemes.join(' or ')}`,
+    );
+  return open(url);
+}
+
+/** The path of a `sqlite:` or `file:` URL: `sqlite:.spanway/spanway.db`, `sqlite:/data/spanway.db`. */
+export function pathOf(url: URL): string {
+  return decodeURIComponent(url.pathname);
+}

@@ -1,0 +1,24 @@
+/**
+ * Values that may be lost at any time, and signals that wake who waits. Nothing may depend on it but speed: a
+ * caller must be right when `get` finds nothing and no signal ever comes.
+ *
+ * Duties of an adapter: a value is never older than its TTL. A signal reaches those who wait when it is sent, in
+ * every process, at most once, and is kept for nobody. While the server is away calls throw PortUnavailableError
+ * within a second and do not queue.
+ */
+export interface Cache {
+  get(key: string): Promise<string | undefined>;
+  set(key: string, value: string, ttlMs: number): Promise<void>;
+  /** Wakes every waiter on these channels. */
+  signal(channels: readonly string[]): Promise<void>;
+  /** Starts to listen. It is in effect when the promise resolves, so that a read after it and before `wait` misses nothing. */
+  listen(channel: string): Promise<Listener>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Listener {
+  /** True when a signal came since `listen`, false after `timeoutMs` or an abort. */
+  wait(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
+  close(): void;
+}

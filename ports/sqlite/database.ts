@@ -1,0 +1,75 @@
+/**
+ * The one SQLite file behind the embedded adapters. Every port of a process shares one connection to it, so that
+ * none waits for another's lock; a transaction runs from start to end without giving way to other code.
+ */
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { SpanwayError } from '../../schemas/errors.ts';
+
+const open = new Map<string, SqliteFile>();
+
+export class SqliteFile {
+  readonly path: string;
+  readonly db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #users = 0;
+
+  private constructor(path: string) {
+    this.path = path;
+    this.db = new DatabaseSync(path, { timeout: 5000, enableForeignKeyConstraints: true });
+    // WAL with FULL: a commit is on the disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    this.db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  }
+
+  /** Every `use` needs its `release`. `:memory:` is a new database each time. */
+  static use(path: string): SqliteFile {
+    let file = path === ':memory:' ? undefined : open.get(path);
+    if (!file) {
+      try {
+        if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true });
+        file = new SqliteFile(path);
+      } catch (cause) {
+        throw new SpanwayError(
+          'sqlite_open',
+          `cannot open ${path}: ${(cause as Error).message}. Check that the folder is there, can be written and has room.`,
+          { cause },
+        );
+      }
+      if (path !== ':memory:') open.set(path, file);
+    }
+    file.#users += 1;
+    return file;
+  }
+
+  release(): void {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    open.delete(this.path);
+    this.#statements.clear();
+    this.db.close();
+  }
+
+  /** The prepared statement for this text, made once. */
+  prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      statement = this.db.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  /** Runs `work` in one write transaction. It must not be async. */
+  transaction<T>(work: () => T): T {
+    this.db.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (this.db.isTransaction) this.db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+
+/**
+ * The database: the resources' tables and the ledger.
+ *
+ * Duties of an adapter:
+ * - `commit` and each `readWrite` are atomic and durable: all or nothing of it, and what was answered is there.
+ * - Mutations of one commit take effect in their order, so a later one sees an earlier one's row.
+ * - The commit timestamp is later than that of every commit answered before it began. Microseconds; it need not be
+ *   unique. COMMIT_TIMESTAMP in a commit-timestamp column becomes it.
+ * - `commit` sends its mutations blind, in one request. There is no replay protection: one whose answer was lost may
+ *   have happened, and the caller finds out by a row it inserts.
+ * - Reads are strong: they see every commit answered before.
+ * - Every failure is a StoreError that says what it means for the caller.
+ */
+export interface Store {
+  commit(mutations: readonly StoreMutation[], options: CommitOptions): Promise<CommitResult>;
+  /**
+   * Runs `work` in a read-write transaction: what it read has not changed when its writes commit. `work` may run
+   * several times and must have no other effect. What it throws is thrown on, and nothing is written.
+   */
+  readWrite<T>(options: CommitOptions, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }>;
+  /** One request. Rows in the order of the keys, as the cells of `columns`; undefined where there is none. */
+  read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface StoreTransaction {
+  read: Store['read'];
+  /** Written when the transaction commits, in order; reads do not see it. */
+  write(mutations: readonly StoreMutation[]): void;
+}
+
+/** The cells of a whole primary key, tenant first. */
+export type Key = readonly Cell[];
+
+export type StoreMutation =
+  | {
+      readonly op: 'insert' | 'update' | 'upsert';
+      readonly table: TableDefinition;
+      readonly columns: readonly string[];
+      /** In the order of `columns`, which hold the whole key. */
+      readonly values: readonly Cell[];
+    }
+  | { readonly op: 'delete'; readonly table: TableDefinition; readonly key: Key };
+
+export interface CommitOptions {
+  /** Names the transaction in the database's own statistics: https://cloud.google.com/spanner/docs/introspection/troubleshooting-with-tags */
+  readonly tag: string;
+}
+
+export interface CommitResult {
+  /** RFC 3339, UTC. */
+  readonly commitTimestamp: string;
+}
+
+/** Making and checking tables. Only the CLI and the tests use it. */
+export interface SchemaAdmin {
+  /** Makes the database itself where it can and it is missing. */
+  provision(): Promise<void>;
+  /** What is missing (statements that make it) and what differs (sentences; nothing is ever dropped or altered). */
+  compare(tables: readonly TableDefinition[]): Promise<SchemaComparison>;
+  /** Runs the statements that `compare` gave. */
+  apply(statements: readonly string[]): Promise<void>;
+}
+
+export interface SchemaComparison {
+  readonly missing: readonly string[];
+  readonly differences: readonly string[];
+}

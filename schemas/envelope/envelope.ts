@@ -1,0 +1,113 @@
+/**
+ * The envelope: one submission as it travels, a CloudEvents 1.0 event in the JSON format, with the Distributed
+ * Tracing extension. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+ */
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { PackError } from '../errors.ts';
+import type { WriteAction } from '../resource/define.ts';
+import type { Cell } from '../resource/table.ts';
+
+export const ENVELOPE_TYPE = 'dev.spanway.submission.v1';
+
+/** One insert, update, upsert or delete of one row, in the names of the resource, values as cells. */
+export interface Mutation {
+  readonly op: WriteAction;
+  readonly resource: string;
+  /** The key without the tenant. */
+  readonly key: readonly Cell[];
+  /** By field. Absent for a delete. */
+  readonly value?: Readonly<Record<string, Cell>>;
+  /** JSON fields of an update whose value merges into what is there (RFC 7396). */
+  readonly merge?: readonly string[];
+}
+
+/** Who sent it, as the gateway verified it: the only source of identity downstream. */
+export interface Caller {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly tenant: string;
+  readonly scopes: readonly string[];
+  /** The client the token was issued to (RFC 9068 `client_id`, or `azp`). */
+  readonly client?: string;
+  /** Who acts for the subject (RFC 8693 `act`). */
+  readonly actor?: string;
+}
+
+export interface Envelope {
+  readonly specversion: '1.0';
+  /** The submission id. */
+  readonly id: string;
+  readonly source: string;
+  readonly type: typeof ENVELOPE_TYPE;
+  /** The first mutation's resource and key, to read by. */
+  readonly subject: string;
+  /** When it was accepted, RFC 3339. */
+  readonly time: string;
+  readonly datacontenttype: 'application/json';
+  readonly correlationid: string;
+  /** https://www.w3.org/TR/trace-context/ */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
+  readonly data: Submission;
+}
+
+/** 1..n mutations of one aggregate, applied together or not at all. */
+export interface Submission {
+  readonly mutations: readonly Mutation[];
+  readonly payloadHash: string;
+  /** See `aggregateId`. */
+  readonly aggregate: string;
+  readonly caller: Caller;
+  /** The row's version must be this one (`If-Match`), or any (`*`). Applies to the first mutation. */
+  readonly ifMatch?: string;
+}
+
+const cell = { type: ['string', 'number', 'boolean', 'null', 'array'] };
+const isEnvelope = new Ajv2020({ strict: false }).compile<Envelope>({
+  type: 'object',
+  required: ['specversion', 'id', 'source', 'type', 'subject', 'time', 'correlationid', 'data'],
+  properties: {
+    specversion: { const: '1.0' },
+    id: { type: 'string', minLength: 1 },
+    type: { const: ENVELOPE_TYPE },
+    time: { type: 'string' },
+    correlationid: { type: 'string' },
+    traceparent: { type: 'string' },
+    data: {
+      type: 'object',
+      required: ['mutations', 'payloadHash', 'aggregate', 'caller'],
+      properties: {
+        payloadHash: { type: 'string', minLength: 1 },
+        aggregate: { type: 'string', minLength: 1 },
+        ifMatch: { type: 'string' },
+        caller: {
+          type: 'object',
+          required: ['issuer', 'subject', 'tenant', 'scopes'],
+          properties: { issuer: { type: 'string' }, subject: { type: 'string' }, tenant: { type: 'string', minLength: 1 } },
+        },
+        mutations: {
+          type: 'array',
+          minItems: 1,
+          items: {
+            type: 'object',
+            required: ['op', 'resource', 'key'],
+            properties: {
+              op: { enum: ['insert', 'update', 'upsert', 'delete'] },
+              resource: { type: 'string' },
+              key: { type: 'array', minItems: 1, items: cell },
+              value: { type: 'object', additionalProperties: cell },
+              merge: { type: 'array', items: { type: 'string' } },
+            },
+          },
+        },
+      },
+    },
+  },
+});
+
+/** @throws PackError (`not_an_envelope`) for anything else. */
+export function checkEnvelope(value: unknown): Envelope {
+  if (isEnvelope(value)) return value;
+  const first = isEnvelope.errors?.[0];
+  throw new PackError('not_an_envelope', `not an envelope: ${first?.instancePath ?? ''} ${first?.message ?? ''}`);
+}

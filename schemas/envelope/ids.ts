@@ -1,0 +1,82 @@
+/** The ids of design: none is ordered by time, none comes from a broker. */
+import { createHmac, hash, randomUUID, timingSafeEqual } from 'node:crypto';
+import type { Cell } from '../resource/table.ts';
+import type { Mutation } from './envelope.ts';
+
+/** A retry with the same key is the same submission, with no state at the edge. The parts cannot run into each other. */
+export function submissionIdFor(tenant: string, route: string, idempotencyKey: string): string {
+  return uuidFrom(JSON.stringify(['submission', tenant, route, idempotencyKey]));
+}
+
+export function randomSubmissionId(): string {
+  return randomUUID();
+}
+
+/** The generated key of a row: as fixed as its submission's id, so that a retry names the same row. */
+export function generatedKeyFor(submissionId: string): string {
+  return uuidFrom(JSON.stringify(['key', submissionId]));
+}
+
+/** A UUID (RFC 9562) whose random bits are a hash. */
+function uuidFrom(text: string): string {
+  const bytes = hash('sha256', text, 'buffer').subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = bytes.toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** 128 bits, base64url. Cells and field order are canonical, so equal payloads have equal hashes. */
+export function payloadHash(mutations: readonly Mutation[], ifMatch: string | undefined): string {
+  return hash('sha256', JSON.stringify([mutations, ifMatch ?? null]), 'buffer')
+    .subarray(0, 16)
+    .toString('base64url');
+}
+
+/** The aggregate as a hash: of the tenant, the root resource and the root's key. 128 bits, base64url. */
+export function aggregateId(tenant: string, rootResource: string, rootKey: readonly Cell[]): string {
+  return hash('sha256', JSON.stringify([tenant, rootResource, rootKey]), 'buffer')
+    .subarray(0, 16)
+    .toString('base64url');
+}
+
+/** The unit of order on both brokers, 0 to `shardCount` − 1. */
+export function shardOf(aggregate: string, shardCount: number): number {
+  return Buffer.from(aggregate, 'base64url').readUInt32BE(0) % shardCount;
+}
+
+/** What a receipt's id says. */
+export interface ReceiptId {
+  readonly submissionId: string;
+  readonly payloadHash: string;
+}
+
+const ID_BYTES = 16;
+const MAC_BYTES = 16;
+
+/**
+ * The public id of a submission, 64 characters: its id, its payload's hash, and a MAC over both and the tenant.
+ * The status route can tell "not applied yet" from "never existed" by it alone, and no other tenant can use it.
+ */
+export function receiptId(id: ReceiptId, tenant: string, key: Uint8Array): string {
+  const head = Buffer.concat([Buffer.from(id.submissionId.replaceAll('-', ''), 'hex'), Buffer.from(id.payloadHash, 'base64url')]);
+  return Buffer.concat([head, receiptMac(head, tenant, key)]).toString('base64url');
+}
+
+/** Undefined for what no gateway with one of these keys made for this tenant. */
+export function readReceiptId(text: string, tenant: string, keys: readonly Uint8Array[]): ReceiptId | undefined {
+  if (!/^[A-Za-z0-9_-]{64}$/.test(text)) return undefined;
+  const bytes = Buffer.from(text, 'base64url');
+  const head = bytes.subarray(0, 2 * ID_BYTES);
+  const mac = bytes.subarray(2 * ID_BYTES);
+  if (!keys.some((key) => timingSafeEqual(mac, receiptMac(head, tenant, key)))) return undefined;
+  const hex = head.subarray(0, ID_BYTES).toString('hex');
+  return {
+    submissionId: `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`,
+    payloadHash: head.subarray(ID_BYTES).toString('base64url'),
+  };
+}
+
+function receiptMac(head: Buffer, tenant: string, key: Uint8Array): Buffer {
+  return createHmac('sha256', key).update('spanway receipt\0').update(head).update(tenant, 'utf8').digest().subarray(0, MAC_BYTES);
+}

@@ -1,0 +1,87 @@
+/**
+ * A pack: one broker message, 1..n envelopes of one shard in order, in CloudEvents' JSON batch format, under one
+ * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { PackError } from '../errors.ts';
+import type { KeyRing } from './key-ring.ts';
+import { checkEnvelope, type Envelope } from './envelope.ts';
+
+/** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
+export const PACK_CONTENT_TYPE = 'application/cloudevents-batch+json';
+
+/** Names that SQS and Pub/Sub both take. */
+export interface PackAttributes {
+  readonly contentType: string;
+  readonly shard: string;
+  readonly count: string;
+  /** `hmac-sha256;KEY_ID;BASE64URL` */
+  readonly signature: string;
+}
+
+export interface Pack {
+  readonly body: string;
+  readonly attributes: PackAttributes;
+}
+
+/** An envelope's text inside a pack. SQS bodies may hold XML's characters only, so U+FFFE and U+FFFF are escaped. */
+export function envelopeText(envelope: Envelope): string {
+  // eslint-disable-next-line no-control-regex -- JSON.stringify has already escaped everything below U+0020.
+  return JSON.stringify(envelope).replace(/[\u0000-\u001f\ufffe\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** A pack of envelopes already written by `envelopeText`. */
+export function encodePack(texts: readonly string[], shard: number, keys: KeyRing): Pack {
+  const body = `[${texts.join(',')}]`;
+  const unsigned = { contentType: PACK_CONTENT_TYPE, shard: String(shard), count: String(texts.length) };
+  const { id, key } = keys.current;
+  return { body, attributes: { ...unsigned, signature: `hmac-sha256;${id};${mac(body, unsigned, key).toString('base64url')}` } };
+}
+
+/** Whether a message says of itself that it is a pack: all that the bridge asks. The reason where it does not. */
+export function readPackAttributes(attributes: Readonly<Record<string, string>>): PackAttributes | string {
+  const { contentType, shard, count, signature } = attributes;
+  if (contentType !== PACK_CONTENT_TYPE) return `contentType is ${JSON.stringify(contentType)}, not ${PACK_CONTENT_TYPE}`;
+  if (shard === undefined || !/^\d{1,9}$/.test(shard)) return `shard is ${JSON.stringify(shard)}, not a number`;
+  if (count === undefined || !/^[1-9]\d{0,8}$/.test(count)) return `count is ${JSON.stringify(count)}, not a number`;
+  if (signature === undefined) return 'there is no signature';
+  return { contentType, shard, count, signature };
+}
+
+/** @throws PackError when the signature fails, the body does not parse, or it is not what its attributes say. */
+export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, keys: KeyRing): Envelope[] {
+  const read = readPackAttributes(attributes);
+  if (typeof read === 'string') throw new PackError('not_a_pack', `not a pack: ${read}`);
+  const [algorithm, keyId, signature] = read.signature.split(';');
+  const key = keyId === undefined ? undefined : keys.find(keyId);
+  if (algorithm !== 'hmac-sha256' || signature === undefined)
+    throw new PackError('signature_invalid', `signature algorithm ${algorithm ?? ''} is not hmac-sha256`);
+  if (!key)
+    throw new PackError(
+      'signature_invalid',
+      `signed with key ${keyId ?? ''}, which is not in the key ring: add it to the pack-signing-keys secret`,
+    );
+  const given = Buffer.from(signature, 'base64url');
+  const expected = mac(body, read, key);
+  if (given.length !== expected.length || !timingSafeEqual(given, expected))
+    throw new PackError('signature_invalid', 'the signature does not match the pack');
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body.toString('utf8'));
+  } catch (cause) {
+    throw new PackError('not_a_pack', 'the body is not JSON', { cause });
+  }
+  if (!Array.isArray(parsed) || parsed.length !== Number(read.count))
+    throw new PackError('not_a_pack', `the body is not a batch of ${read.count}`);
+  return parsed.map(checkEnvelope);
+}
+
+/** The correlation ids in a pack, for a log line, without parsing it. */
+export function correlationIdsIn(body: string): string[] {
+  return [...body.matchAll(/"correlationid":"([^"\\]*)"/g)].map((m) => m[1] ?? '');
+}
+
+function mac(body: string | Buffer, attributes: Omit<PackAttributes, 'signature'>, key: Uint8Array): Buffer {
+  const head = `spanway pack 1\n${attributes.contentType}\n${attributes.shard}\n${attributes.count}\n`;
+  return createHmac('sha256', key).update(head).update(body).digest();
+}

@@ -1,0 +1,68 @@
+/**
+ * What a table is to Spanway, free of any SQL dialect. `ddl.ts` writes it as Spanner DDL; the embedded store
+ * writes it as SQLite tables.
+ */
+
+export type ScalarType = 'STRING' | 'INT64' | 'FLOAT64' | 'NUMERIC' | 'BOOL' | 'TIMESTAMP' | 'DATE' | 'BYTES' | 'JSON';
+
+export interface ColumnType {
+  readonly scalar: ScalarType;
+  /** `ARRAY<scalar>`. */
+  readonly array: boolean;
+  /** STRING: characters. BYTES: bytes. Absent: MAX. */
+  readonly maxLength?: number;
+}
+
+/**
+ * A value as it travels and is stored, in the JSON encoding Spanner documents for its types: INT64, NUMERIC,
+ * TIMESTAMP, DATE, BYTES (base64) and JSON (its text) are strings, FLOAT64 a finite number, BOOL a boolean.
+ * @see https://cloud.google.com/spanner/docs/reference/rest/v1/ResultSetMetadata#TypeCode
+ */
+export type Cell = string | number | boolean | null | readonly Cell[];
+
+/**
+ * Written into a commit-timestamp column, it becomes the time of the commit.
+ * @see https://cloud.google.com/spanner/docs/commit-timestamp#rest
+ */
+export const COMMIT_TIMESTAMP = 'spanner.commit_timestamp()';
+
+export interface ColumnDefinition {
+  readonly name: string;
+  readonly type: ColumnType;
+  readonly notNull: boolean;
+  /** May be written with COMMIT_TIMESTAMP. */
+  readonly commitTimestamp?: boolean;
+  /** A stored generated column: an expression that both SQL dialects read alike. */
+  readonly generatedAs?: string;
+}
+
+export interface IndexDefinition {
+  readonly name: string;
+  readonly columns: readonly string[];
+  readonly unique: boolean;
+}
+
+export interface TableDefinition {
+  readonly name: string;
+  readonly columns: readonly ColumnDefinition[];
+  readonly primaryKey: readonly string[];
+  readonly parent?: { readonly table: string; readonly onDelete: 'cascade' | 'no action' };
+  readonly indexes: readonly IndexDefinition[];
+  /** Rows older than this, by a timestamp column, are removed by the database. */
+  readonly rowDeletionPolicy?: { readonly column: string; readonly days: number };
+  /** The table was there first: no DDL is made for it, only checks. */
+  readonly adopted: boolean;
+}
+
+export function columnNamed(table: TableDefinition, name: string): ColumnDefinition {
+  const column = table.columns.find((c) => c.name === name);
+  if (!column) throw new TypeError(`table ${table.name} has no column ${name}`);
+  return column;
+}
+
+/** `STRING(200)`, `ARRAY<INT64>`: the type as Spanner's DDL writes it. */
+export function typeName(type: ColumnType): string {
+  const sized = type.scalar === 'STRING' || type.scalar === 'BYTES';
+  const scalar = sized ? `${type.scalar}(${type.maxLength ?? 'MAX'})` : type.scalar;
+  return type.array ? `ARRAY<${scalar}>` : scalar;
+}

@@ -108,7 +108,7 @@ export function decodeCell(type: ColumnType, cell: Cell, asNumber: boolean): unk
   if (cell === null) return null;
   if (Array.isArray(cell)) {
     const scalar = { ...type, array: false };
-    return cell.map((item) => decodeCell(scalar, item, asNumber));
+    return cell.map((item: Cell) => decodeCell(scalar, item, asNumber));
   }
   switch (type.scalar) {
     case 'JSON':

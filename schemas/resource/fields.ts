@@ -44,7 +44,7 @@ const bytes = (options: { maxLength?: number } = {}): TUnsafe<string> =>
     ...(options.maxLength === undefined ? {} : { maxBytes: options.maxLength }),
   });
 /** JSON: any value, or one that fits `schema`. */
-const json = <S extends TSchema>(schema?: S): TUnsafe<unknown> => Type.Unsafe<unknown>({ ...schema, contentMediaType: 'application/json' });
+const json = (schema?: TSchema): TUnsafe => Type.Unsafe({ ...schema, contentMediaType: 'application/json' });
 /** The row's version: written by the database at each commit, read only. It is the ETag, and what `If-Match` compares. */
 const commitTimestamp = (): TUnsafe<string> =>
   Type.Unsafe<string>({ type: 'string', format: 'date-time', readOnly: true, commitTimestamp: true });

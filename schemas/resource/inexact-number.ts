@@ -26,7 +26,7 @@ export function parseExactJson(text: string): unknown {
     typeof value === 'number' && context?.source !== undefined && !isExact(context.source, value)
       ? new InexactNumber(context.source)
       : value;
-  return JSON.parse(text, reviver as (name: string, value: unknown) => unknown);
+  return JSON.parse(text, reviver);
 }
 
 function isExact(source: string, value: number): boolean {

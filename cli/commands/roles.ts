@@ -1,0 +1,24 @@
+/** `spanway gateway`, `bridge`, `applier`: one role, one process, as in production. */
+import type { Config } from '../config.ts';
+import { createLog } from '../log.ts';
+import { ResourceFolder } from '../resource-folder.ts';
+import { type Role, type RoleContext, startApplierRole, startBridgeRole, startGatewayRole } from '../roles.ts';
+import { runUntilStopped } from '../run-role.ts';
+
+const STARTERS = {
+  gateway: startGatewayRole,
+  bridge: startBridgeRole,
+  applier: startApplierRole,
+} satisfies Record<string, (context: RoleContext) => Promise<Role>>;
+
+export type RoleName = keyof typeof STARTERS;
+
+export async function role(name: RoleName, config: Config): Promise<void> {
+  const log = createLog(config, name);
+  await runUntilStopped(log, async (onFatal) => {
+    const resources = await ResourceFolder.open(config.schemas);
+    const started = await STARTERS[name]({ config, resources, log, onFatal });
+    log.info('url' in started ? { url: started.url } : {}, 'started');
+    return started;
+  });
+}

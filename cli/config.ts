@@ -1,0 +1,207 @@
+/** The configuration: read from the environment once, checked, frozen. No other module reads the environment. */
+import { SpanwayError } from '../schemas/errors.ts';
+import { MAX_COMMIT_MUTATIONS } from '../schemas/resource/cost.ts';
+
+export class ConfigError extends SpanwayError {
+  override readonly name = 'ConfigError';
+  constructor(message: string) {
+    super('config', message);
+  }
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** One setting: its variable, what it means, its default as it is shown, and how its text is read. */
+interface Setting<T> {
+  readonly variable: string;
+  readonly meaning: string;
+  readonly standard: string;
+  readonly read: (text: string | undefined) => T;
+}
+
+function text(variable: string, standard: string, meaning: string): Setting<string> {
+  return { variable, meaning, standard, read: (given) => given ?? standard };
+}
+
+function optional(variable: string, meaning: string, standard = 'none'): Setting<string | undefined> {
+  return { variable, meaning, standard, read: (given) => given };
+}
+
+function integer(variable: string, standard: number, range: readonly [number, number], meaning: string): Setting<number> {
+  return {
+    variable,
+    meaning: `${meaning} (${range[0]} to ${range[1]})`,
+    standard: String(standard),
+    read: (given) => {
+      if (given === undefined) return standard;
+      const value = /^\d{1,15}$/.test(given) ? Number(given) : Number.NaN;
+      if (!(value >= range[0] && value <= range[1])) {
+        throw new ConfigError(`${variable} is ${JSON.stringify(given)}; it must be a whole number from ${range[0]} to ${range[1]}`);
+      }
+      return value;
+    },
+  };
+}
+
+function choice<const C extends readonly string[]>(variable: string, standard: C[number], choices: C, meaning: string): Setting<C[number]> {
+  return {
+    variable,
+    meaning: `${meaning} (${choices.join(', ')})`,
+    standard,
+    read: (given) => {
+      if (given === undefined) return standard;
+      if (!choices.includes(given))
+        throw new ConfigError(`${variable} is ${JSON.stringify(given)}; it must be one of ${choices.join(', ')}`);
+      return given;
+    },
+  };
+}
+
+/** Every setting, in the order in which the README lists them. */
+export const SETTINGS = {
+  port: integer('PORT', 8080, [0, 65535], 'Port of the gateway, and of `spanway issuer`; 0 takes a free one'),
+  host: text('SPANWAY_HOST', '127.0.0.1', 'Address the gateway listens on; 0.0.0.0 for all'),
+  dataDir: text('SPANWAY_DATA_DIR', '.spanway', 'Folder of the embedded adapters, the development keys and secrets'),
+  schemas: text('SPANWAY_SCHEMAS', 'schemas', 'Folder of the resource files'),
+  logLevel: choice(
+    'SPANWAY_LOG_LEVEL',
+    'info',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'Lines below it are not written',
+  ),
+  queue: optional('SPANWAY_QUEUE', 'Queue: `sqs:QUEUE_URL` or `sqlite:FILE`', '`sqlite:` in the data folder'),
+  topic: optional('SPANWAY_TOPIC', 'Topic: `pubsub://PROJECT/TOPIC` or `sqlite:FILE`', '`sqlite:` in the data folder'),
+  store: optional('SPANWAY_STORE', 'Database: `spanner://PROJECT/INSTANCE/DATABASE` or `sqlite:FILE`', '`sqlite:` in the data folder'),
+  events: optional('SPANWAY_EVENTS', 'Outcome events: `eventbridge:BUS` or `sqlite:FILE`', '`sqlite:` in the data folder'),
+  cache: text('SPANWAY_CACHE', 'memory:', 'Cache and outcome signals: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process'),
+  secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
+  oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
+  oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", 'needed by `spanway gateway`'),
+  oidcAudience: text('SPANWAY_OIDC_AUDIENCE', 'spanway', 'The `aud` that a token must hold'),
+  oidcAlgorithms: text('SPANWAY_OIDC_ALGORITHMS', 'RS256,PS256,ES256,EdDSA', 'Signature algorithms that are taken, asymmetric ones'),
+  oidcTenantClaim: text('SPANWAY_OIDC_TENANT_CLAIM', 'tenant', 'The claim that names the tenant'),
+  oidcClockToleranceSeconds: integer('SPANWAY_OIDC_CLOCK_TOLERANCE_SECONDS', 5, [0, 300], 'How far the clocks may differ'),
+  shardCount: integer('SPANWAY_SHARDS', 16, [1, 10_000], 'Shards: the units of order on both brokers. Drain before you change it'),
+  maxPackEnvelopes: integer(
+    'SPANWAY_PACK_MAX_ENVELOPES',
+    100,
+    [1, 10_000],
+    'Envelopes of one message; 1 for other subscribers that want one CloudEvent a message',
+  ),
+  maxPackBytes: integer(
+    'SPANWAY_PACK_MAX_BYTES',
+    262_144,
+    [1024, 1_000_000],
+    'Bytes of one message; an envelope that is larger goes alone',
+  ),
+  maxSends: integer('SPANWAY_MAX_SENDS', 4, [1, 256], 'Sends to the queue under way at once'),
+  maxPending: integer('SPANWAY_MAX_PENDING', 10_000, [1, 1_000_000], 'Writes that wait for the queue; past it they get 503'),
+  maxBodyBytes: integer('SPANWAY_MAX_BODY_BYTES', 1_048_576, [1024, 10_485_760], "Bytes of a request's body"),
+  maxMutations: integer('SPANWAY_MAX_MUTATIONS', 500, [1, 10_000], 'Mutations of one submission'),
+  maxWaitSeconds: integer('SPANWAY_MAX_WAIT_SECONDS', 30, [0, 600], 'Longest wait for an outcome in one request'),
+  maxWaiters: integer(
+    'SPANWAY_MAX_WAITERS',
+    1000,
+    [0, 100_000],
+    'Requests that wait for an outcome at once; the next ones are answered without waiting',
+  ),
+  receiptTtlSeconds: integer('SPANWAY_RECEIPT_TTL_SECONDS', 86_400, [1, 2_592_000], 'How long the cache keeps a receipt for retries'),
+  bridgeReceivers: integer('SPANWAY_BRIDGE_RECEIVERS', 4, [1, 256], 'Receives of the bridge under way at once'),
+  receiveWaitSeconds: integer('SPANWAY_RECEIVE_WAIT_SECONDS', 20, [0, 20], 'How long one receive waits for a message'),
+  visibilitySeconds: integer(
+    'SPANWAY_VISIBILITY_SECONDS',
+    30,
+    [2, 43_200],
+    'How long a received message stays hidden from others; extended while it is forwarded',
+  ),
+  maxBatchCount: integer('SPANWAY_APPLY_BATCH_COUNT', 500, [1, 10_000], 'Submissions of one commit'),
+  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 4_194_304, [1024, 67_108_864], 'Bytes of the envelopes of one commit'),
+  maxBatchMutations: integer(
+    'SPANWAY_APPLY_BATCH_MUTATIONS',
+    40_000,
+    [1, MAX_COMMIT_MUTATIONS],
+    'Mutations of one commit, as Spanner counts them',
+  ),
+  lingerMs: integer(
+    'SPANWAY_APPLY_LINGER_MS',
+    2,
+    [0, 1000],
+    'How long a batch may wait to fill while there is traffic; a lone write does not wait',
+  ),
+  parallelism: optional('SPANWAY_APPLY_PARALLELISM', 'Commits under way at once, 1 to 256', '8 on Spanner, 1 on the emulator and embedded'),
+  maxAttempts: integer(
+    'SPANWAY_APPLY_MAX_ATTEMPTS',
+    5,
+    [2, 100],
+    'Tries of a submission that fails for no known reason, before it is dead-lettered',
+  ),
+  maxOutstandingMessages: integer('SPANWAY_MAX_OUTSTANDING_MESSAGES', 1000, [1, 100_000], 'Packs the applier holds at once'),
+  maxOutstandingBytes: integer(
+    'SPANWAY_MAX_OUTSTANDING_BYTES',
+    67_108_864,
+    [1_048_576, 4_294_967_296],
+    'Bytes of packs the applier holds at once',
+  ),
+  retryMinMs: integer('SPANWAY_RETRY_MIN_MS', 50, [1, 60_000], 'First wait before a failed call is tried again; it doubles, with jitter'),
+  retryMaxMs: integer('SPANWAY_RETRY_MAX_MS', 10_000, [1, 600_000], 'Longest wait before a failed call is tried again'),
+  stopSeconds: integer('SPANWAY_STOP_SECONDS', 20, [1, 600], 'How long a stop waits for what is under way'),
+} as const;
+
+type Read = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['read']> };
+
+/** The settings with the defaults that depend on others filled in. */
+export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'secrets' | 'parallelism'> {
+  readonly queue: string;
+  readonly topic: string;
+  readonly store: string;
+  readonly events: string;
+  readonly secrets: string;
+  readonly parallelism: number;
+  /** `NODE_ENV=production`: nothing meant for development works. */
+  readonly production: boolean;
+}
+
+/** @throws ConfigError with the variable, what it was, and what it must be. */
+export function readConfig(env: Env = process.env): Config {
+  const known = new Set<string>(Object.values(SETTINGS).map((s) => s.variable));
+  const unknown = Object.keys(env).find(
+    (name) => name.startsWith('SPANWAY_') && !known.has(name) && !name.startsWith('SPANWAY_SECRET_') && !name.startsWith('SPANWAY_TEST_'),
+  );
+  if (unknown !== undefined) throw new ConfigError(`${unknown} is no setting of Spanway; the README lists them`);
+  const entries = Object.entries(SETTINGS).map(([key, setting]) => {
+    const given = env[setting.variable];
+    return [key, setting.read(given === '' ? undefined : given)];
+  });
+  return complete(Object.fromEntries(entries) as Read, env['NODE_ENV'] === 'production');
+}
+
+function complete(read: Read, production: boolean): Config {
+  if (read.retryMaxMs < read.retryMinMs) {
+    throw new ConfigError(`SPANWAY_RETRY_MAX_MS is ${read.retryMaxMs}; it must not be below SPANWAY_RETRY_MIN_MS, ${read.retryMinMs}`);
+  }
+  const embedded = `sqlite:${read.dataDir}/spanway.db`;
+  const store = read.store ?? embedded;
+  return Object.freeze({
+    ...read,
+    queue: read.queue ?? embedded,
+    topic: read.topic ?? embedded,
+    store,
+    events: read.events ?? embedded,
+    secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
+    parallelism: parallelismOf(read.parallelism, store),
+    production,
+  });
+}
+
+/** The emulator and SQLite take one commit at a time. */
+function parallelismOf(given: string | undefined, store: string): number {
+  const oneAtATime = !store.startsWith('spanner:') || store.includes('emulator=');
+  if (given === undefined) return oneAtATime ? 1 : 8;
+  return integer(SETTINGS.parallelism.variable, 1, [1, 256], '').read(given);
+}
+
+/** The configuration with other adapters, as `spanway dev --real` needs it. */
+export function withAdapters(config: Config, adapters: Partial<Pick<Config, 'queue' | 'topic' | 'store' | 'events' | 'cache'>>): Config {
+  const merged = { ...config, ...adapters };
+  return Object.freeze({ ...merged, parallelism: parallelismOf(undefined, merged.store) });
+}

@@ -1,0 +1,9 @@
+/** Structured logs: JSON lines on standard output, readable lines where a person looks on. */
+import { type Logger, pino } from 'pino';
+import pretty from 'pino-pretty';
+import type { Config } from './config.ts';
+
+export function createLog(config: Pick<Config, 'logLevel'>, role: string): Logger {
+  const options = { level: config.logLevel, base: { role } };
+  return process.stdout.isTTY ? pino(options, pretty({ ignore: 'pid,hostname', sync: true })) : pino(options);
+}

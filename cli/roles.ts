@@ -1,0 +1,188 @@
+/** Each role with the adapters that the configuration names. */
+import type { AddressInfo } from 'node:net';
+import type { Logger } from 'pino';
+import { startApplier } from '../consumers/applier/applier.ts';
+import { startBridge } from '../consumers/bridge/bridge.ts';
+import { openCache } from '../ports/cache/index.ts';
+import { openEvents } from '../ports/events/index.ts';
+import { openQueue } from '../ports/queue/index.ts';
+import { openSecrets } from '../ports/secrets/index.ts';
+import { openStore } from '../ports/store/index.ts';
+import { openTopic } from '../ports/topic/index.ts';
+import { ATTRIBUTES_BYTES } from '../producers/gateway/pack-sender.ts';
+import { buildGateway } from '../producers/gateway/app.ts';
+import { createIdentity } from '../producers/gateway/identity.ts';
+import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
+import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
+import { type Config, ConfigError } from './config.ts';
+import { followKeys, PACK_KEYS, RECEIPT_KEYS } from './keys.ts';
+
+export interface Role {
+  /** Lets what is under way end, gives back the rest, closes its adapters. */
+  stop(): Promise<void>;
+}
+
+export interface RoleContext {
+  readonly config: Config;
+  readonly resources: ResourceSource;
+  readonly log: Logger;
+  /** Hears of a fault after which the role does nothing any more. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface OidcIssuer {
+  readonly issuer: string;
+  readonly jwksUrl: string;
+}
+
+export async function startGatewayRole(
+  { config, resources, log }: RoleContext,
+  oidc: OidcIssuer = configuredIssuer(config),
+): Promise<Role & { readonly url: string }> {
+  const secrets = await openSecrets(config.secrets);
+  const packKeys = await followKeys(secrets, PACK_KEYS, log);
+  const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, log);
+  const queue = await openQueue(config.queue);
+  const store = await openStore(config.store);
+  const cache = await openCache(config.cache);
+  const app = buildGateway({
+    queue,
+    store,
+    cache,
+    resources,
+    log,
+    packKeys: packKeys.current,
+    receiptKeys: receiptKeys.current,
+    identity: createIdentity({
+      ...oidc,
+      audience: config.oidcAudience,
+      algorithms: algorithmsOf(config),
+      tenantClaim: config.oidcTenantClaim,
+      clockToleranceSeconds: config.oidcClockToleranceSeconds,
+    }),
+    settings: {
+      ...config,
+      maxEnvelopeBytes: queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length,
+      receiptTtlMs: config.receiptTtlSeconds * 1000,
+    },
+  });
+  try {
+    await app.listen({ host: config.host, port: config.port });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
+    throw new ConfigError(`port ${config.port} is in use; set PORT to a free one`);
+  }
+  const { port } = app.server.address() as AddressInfo;
+  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host;
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    async stop() {
+      await app.close();
+      packKeys.stop();
+      receiptKeys.stop();
+      await Promise.all([queue.close(), store.close(), cache.close()]);
+    },
+  };
+}
+
+export async function startBridgeRole({ config, log, onFatal }: RoleContext): Promise<Role> {
+  const queue = await openQueue(config.queue);
+  const topic = await openTopic(config.topic);
+  const bridge = startBridge({
+    queue,
+    publisher: topic.publisher(),
+    log,
+    onFatal,
+    settings: {
+      receivers: config.bridgeReceivers,
+      receiveWaitMs: config.receiveWaitSeconds * 1000,
+      visibilityMs: config.visibilitySeconds * 1000,
+      backoff: backoffOf(config),
+    },
+  });
+  return {
+    async stop() {
+      await bridge.stop();
+      await queue.close();
+    },
+  };
+}
+
+export async function startApplierRole({ config, resources, log, onFatal }: RoleContext): Promise<Role> {
+  const secrets = await openSecrets(config.secrets);
+  const packKeys = await followKeys(secrets, PACK_KEYS, log);
+  const topic = await openTopic(config.topic);
+  const store = await openStore(config.store);
+  const events = await openEvents(config.events);
+  const cache = await openCache(config.cache);
+  const applier = startApplier({
+    subscriber: topic.subscriber(),
+    store,
+    events,
+    cache,
+    resources,
+    packKeys: packKeys.current,
+    log,
+    onFatal,
+    settings: { ...config, backoff: backoffOf(config), stopMs: config.stopSeconds * 1000 },
+  });
+  return {
+    async stop() {
+      await applier.stop();
+      packKeys.stop();
+      await Promise.all([store.close(), events.close(), cache.close()]);
+    },
+  };
+}
+
+/** Makes what is missing behind the URLs: queue, topic, bus, database. In production, infrastructure code does it. */
+export async function provision(config: Config): Promise<void> {
+  const [queue, topic, events, store] = await Promise.all([
+    openQueue(config.queue),
+    openTopic(config.topic),
+    openEvents(config.events),
+    openStore(config.store),
+  ]);
+  try {
+    await Promise.all([queue.provision(), topic.provision(), events.provision(), store.provision()]);
+  } finally {
+    await Promise.all([queue.close(), events.close(), store.close()]);
+  }
+}
+
+/** Makes the tables and indexes that are missing; returns the statements it ran and what differs beyond that. */
+export async function applySchema(
+  config: Config,
+  resources: ResourceSet,
+): Promise<{ readonly applied: readonly string[]; readonly differences: readonly string[] }> {
+  const store = await openStore(config.store);
+  try {
+    const { missing, differences } = await store.compare([...SYSTEM_TABLES, ...resources.tables()]);
+    if (missing.length > 0) await store.apply(missing);
+    return { applied: missing, differences };
+  } finally {
+    await store.close();
+  }
+}
+
+function configuredIssuer(config: Config): OidcIssuer {
+  const { oidcIssuer: issuer, oidcJwksUrl: jwksUrl } = config;
+  if (issuer === undefined || jwksUrl === undefined) {
+    throw new ConfigError('SPANWAY_OIDC_ISSUER and SPANWAY_OIDC_JWKS_URL are not set: the gateway must know whose tokens it takes');
+  }
+  if (!URL.canParse(jwksUrl)) throw new ConfigError(`SPANWAY_OIDC_JWKS_URL is ${JSON.stringify(jwksUrl)}; it must be a URL`);
+  return { issuer, jwksUrl };
+}
+
+function algorithmsOf(config: Config): readonly string[] {
+  const algorithms = config.oidcAlgorithms.split(',').map((a) => a.trim());
+  // RFC 8725, section 3.1: the keys are public, so a symmetric algorithm would let anyone sign.
+  const wrong = algorithms.find((a) => !/^(?:RS|PS|ES)(?:256|384|512)$|^EdDSA$/.test(a));
+  if (wrong !== undefined)
+    throw new ConfigError(`SPANWAY_OIDC_ALGORITHMS holds ${JSON.stringify(wrong)}, which is no asymmetric signature algorithm`);
+  return algorithms;
+}
+
+function backoffOf(config: Config): { readonly minMs: number; readonly maxMs: number } {
+  return { minMs: config.retryMinMs, maxMs: config.retryMaxMs };
+}

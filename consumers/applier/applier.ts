@@ -1,0 +1,155 @@
+/**
+ * The applier: packs from the topic into the store, exactly once in effect, in order per shard. A pack is
+ * acknowledged when each of its envelopes has its outcome in the ledger and its event is sent.
+ */
+import { hash } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Cache } from '../../ports/cache/port.ts';
+import type { Events } from '../../ports/events/port.ts';
+import type { Store } from '../../ports/store/port.ts';
+import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/port.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { PARKED } from '../../schemas/envelope/ledger.ts';
+import { envelopeText, openPack } from '../../schemas/envelope/pack.ts';
+import { PackError } from '../../schemas/errors.ts';
+import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
+import { untilPasses } from '../backoff.ts';
+import { Announcer } from './announce.ts';
+import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
+import { type BatchLimits, Lane } from './lane.ts';
+import { planWork } from './plan.ts';
+import type { Settled, Work } from './work.ts';
+
+export interface ApplierSettings extends ApplySettings, BatchLimits, SubscriberLimits {
+  /** Commits under way at once, each of its own shards. 1 on the emulator, which locks the whole database. */
+  readonly parallelism: number;
+  /** How long a stop waits for batches and events under way. */
+  readonly stopMs: number;
+}
+
+export interface ApplierParts {
+  readonly subscriber: Subscriber;
+  readonly store: Store;
+  readonly events: Events;
+  readonly cache: Cache;
+  readonly resources: ResourceSource;
+  readonly packKeys: () => KeyRing;
+  readonly log: Logger;
+  readonly settings: ApplierSettings;
+  /** Hears of a fault that ended a lane: stop and start anew. What was not settled comes again. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface Applier {
+  /** Takes nothing more, lets what is under way end, gives back the rest, and resolves. */
+  stop(): Promise<void>;
+}
+
+export function startApplier(parts: ApplierParts): Applier {
+  const { subscriber, store, events, cache, log, settings } = parts;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const context: ApplyContext = { store, log, settings, signal };
+  const announcer = new Announcer({ cache, events, log, backoff: settings.backoff, signal });
+  const lanes = Array.from(
+    { length: settings.parallelism },
+    () =>
+      new Lane({
+        limits: settings,
+        apply: (works) => applyBatch(context, works),
+        failed: (error) => {
+          if (!signal.aborted) parts.onFatal(error);
+        },
+      }),
+  );
+
+  function take(delivery: Delivery): void {
+    let envelopes: Envelope[];
+    try {
+      envelopes = openPack(delivery.data, delivery.attributes, parts.packKeys());
+    } catch (error) {
+      void park(delivery, error as Error);
+      return;
+    }
+    const lane = lanes[laneOf(delivery.key, lanes.length)] as Lane;
+    let open = envelopes.length;
+    for (const envelope of envelopes) {
+      const work = planWork(envelope, envelopeText(envelope), parts.resources.current);
+      lane.add({
+        work,
+        settle: (settled) => {
+          logOutcome(work, settled);
+          announcer.announce(work, settled, () => {
+            open -= 1;
+            if (open === 0) delivery.ack();
+          });
+        },
+      });
+    }
+  }
+
+  /** A message without a submission that could be recorded: kept whole in a table of its own, then acknowledged. */
+  async function park(delivery: Delivery, error: Error): Promise<void> {
+    const reason = error instanceof PackError ? error.code : 'not_a_pack';
+    log.error({ err: error, shard: delivery.key, reason }, 'a pack cannot be opened; parking it');
+    const body = delivery.data.toString('base64');
+    const attributes = JSON.stringify(delivery.attributes);
+    const id = hash('sha256', `${attributes}\n${body}`);
+    try {
+      await untilPasses(
+        () =>
+          store.commit(
+            [
+              {
+                op: 'upsert',
+                table: PARKED,
+                columns: PARKED.columns.map((c) => c.name),
+                values: [id, COMMIT_TIMESTAMP, reason, error.message.slice(0, 2000), attributes, body],
+              },
+            ],
+            { tag: 'spanway-park' },
+          ),
+        { signal, backoff: settings.backoff, onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot park a pack; trying again') },
+      );
+      delivery.ack();
+    } catch (err) {
+      log.error({ err }, 'a pack could not be parked; it comes again');
+      delivery.nack();
+    }
+  }
+
+  function logOutcome({ envelope }: Work, { verdict, commitTimestamp, duplicate }: Settled): void {
+    const line = {
+      correlationId: envelope.correlationid,
+      submissionId: envelope.id,
+      outcome: verdict.outcome,
+      reason: verdict.reason,
+      commitTimestamp,
+      duplicate,
+    };
+    if (verdict.outcome === 'dead_lettered') log.error({ ...line, detail: verdict.detail }, 'dead-lettered');
+    else log.info(line, verdict.outcome);
+  }
+
+  subscriber.onError((err) => log.warn({ err }, 'cannot pull from the topic; trying again'));
+  subscriber.start(take, settings);
+
+  return {
+    async stop() {
+      // New packs stop at once; batches and events under way get their time, then retries end.
+      const deadline = setTimeout(() => stopping.abort(new Error('the applier is stopping')), settings.stopMs);
+      await Promise.all(lanes.map((lane) => lane.close()));
+      await announcer.drain();
+      clearTimeout(deadline);
+      stopping.abort(new Error('the applier is stopping'));
+      await subscriber.stop(settings.stopMs);
+    },
+  };
+}
+
+/** Shards are numbers; anything else shares the first lane. */
+function laneOf(key: string, lanes: number): number {
+  return /^\d{1,9}$/.test(key) ? Number(key) % lanes : 0;
+}

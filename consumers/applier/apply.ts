@@ -1,0 +1,138 @@
+/**
+ * A batch to its outcomes, exactly once in effect. The common case is one blind commit that inserts the ledger rows
+ * and carries the data. A row that is already there sends the batch to a read-write transaction that reads the
+ * ledger first. A batch that the database refuses is halved until the guilty are alone, and their refusal recorded.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import { StoreError } from '../../ports/errors.ts';
+import type { CommitOptions, Store, StoreMutation } from '../../ports/store/port.ts';
+import { LEDGER, LEDGER_COLUMNS, ledgerRow, type Verdict } from '../../schemas/envelope/ledger.ts';
+import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { applyReadWrite } from './read-write.ts';
+import type { Settled, Work } from './work.ts';
+
+export interface ApplySettings {
+  readonly backoff: BackoffSettings;
+  /** Tries of a submission that fails for no known reason, before it is dead-lettered. */
+  readonly maxAttempts: number;
+}
+
+export interface ApplyContext {
+  readonly store: Store;
+  readonly log: Logger;
+  readonly settings: ApplySettings;
+  /** Ends retries when the applier stops. */
+  readonly signal: AbortSignal;
+}
+
+/** The outcomes in the order of the works. Rejects only when the signal aborts: then nothing is known of the rest. */
+export async function applyBatch(context: ApplyContext, batch: readonly Work[]): Promise<readonly Settled[]> {
+  return apply(context, batch, batch.every(isBlind) ? 'blind' : 'read-write');
+}
+
+type Way = 'blind' | 'read-write';
+
+async function apply(context: ApplyContext, works: readonly Work[], way: Way): Promise<readonly Settled[]> {
+  try {
+    return await retryTransient(context, () =>
+      way === 'blind' ? commitBlind(context, works) : applyReadWrite(context.store, works, commitOptions()),
+    );
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    // A row was in the way, or missing: reading says whose, in one transaction.
+    if (way === 'blind' && (error.failure === 'already_exists' || error.failure === 'not_found'))
+      return apply(context, works, 'read-write');
+    if (works.length > 1) {
+      const middle = works.length >> 1;
+      const left = await apply(context, works.slice(0, middle), way);
+      return [...left, ...(await apply(context, works.slice(middle), way))];
+    }
+    return [await settleAlone(context, works[0] as Work, error)];
+  }
+}
+
+/** One submission that the store does not take: by its own fault, or for no known reason however often it is tried. */
+async function settleAlone(context: ApplyContext, work: Work, error: StoreError): Promise<Settled> {
+  if (error.failure === 'unknown') {
+    const { log, settings, signal } = context;
+    try {
+      const [settled] = await untilPasses(() => applyReadWrite(context.store, [work], commitOptions()), {
+        signal,
+        backoff: settings.backoff,
+        max: settings.maxAttempts - 1,
+        onFailure: (err, attempt) =>
+          log.warn(
+            { err, attempt, submissionId: work.envelope.id, correlationId: work.envelope.correlationid },
+            'a submission fails for no known reason',
+          ),
+      });
+      return settled as Settled;
+    } catch (last) {
+      if (signal.aborted) throw last;
+      const failure = last instanceof StoreError ? last : error;
+      if (failure.failure === 'unknown')
+        return record(context, work, { outcome: 'dead_lettered', reason: 'unknown_failure', detail: chainOf(failure) });
+      return record(context, work, rejection(failure));
+    }
+  }
+  return record(context, work, rejection(error));
+}
+
+/** Writes the outcome alone; if the ledger has one by now, that one stands. */
+async function record(context: ApplyContext, work: Work, verdict: Verdict): Promise<Settled> {
+  const parked: Work = { ...work, plan: { verdict } };
+  const [settled] = await retryTransient(context, () => applyReadWrite(context.store, [parked], commitOptions()));
+  return settled as Settled;
+}
+
+function rejection(error: StoreError): Verdict {
+  return { outcome: 'rejected', reason: error.reason ?? 'constraint', detail: error.message };
+}
+
+async function commitBlind(context: ApplyContext, works: readonly Work[]): Promise<readonly Settled[]> {
+  const mutations: StoreMutation[] = [];
+  const verdicts = works.map((work, position) => {
+    const verdict: Verdict = 'verdict' in work.plan ? work.plan.verdict : { outcome: 'applied' };
+    mutations.push({
+      op: 'insert',
+      table: LEDGER,
+      columns: LEDGER_COLUMNS,
+      values: ledgerRow(work.envelope, work.text, verdict, position),
+    });
+    return verdict;
+  });
+  // The ledger rows first, and so in one group; the data in order behind them.
+  for (const work of works) if ('writes' in work.plan) for (const write of work.plan.writes) mutations.push(write.mutation);
+  const { commitTimestamp } = await context.store.commit(mutations, commitOptions());
+  return verdicts.map((verdict) => ({ verdict, commitTimestamp, duplicate: false }));
+}
+
+/** Nothing about it needs a look at what is there. */
+function isBlind({ plan }: Work): boolean {
+  return 'verdict' in plan || plan.writes.every((w) => w.merge.length === 0 && w.ifMatch === undefined);
+}
+
+function retryTransient<T>({ log, settings, signal }: ApplyContext, work: () => Promise<T>): Promise<T> {
+  return untilPasses(work, {
+    signal,
+    backoff: settings.backoff,
+    when: (error) => error instanceof StoreError && error.failure === 'transient',
+    onFailure: (err, attempt) => {
+      if (err instanceof StoreError && err.failure === 'transient')
+        log.warn({ err, attempt }, 'the store is not available; trying again in order');
+    },
+  });
+}
+
+/** https://cloud.google.com/spanner/docs/introspection/troubleshooting-with-tags : at most 50 characters. */
+function commitOptions(): CommitOptions {
+  return { tag: `spanway-apply-${randomUUID()}` };
+}
+
+/** A failure and its causes, for the record. */
+function chainOf(error: Error): string {
+  const messages: string[] = [];
+  for (let e: unknown = error; e instanceof Error && messages.length < 8; e = e.cause) messages.push(`${e.name}: ${e.message}`);
+  return messages.join(' <- ');
+}

@@ -1,0 +1,182 @@
+/**
+ * A batch in one read-write transaction that reads before it writes: the ledger, so that a duplicate changes nothing,
+ * and the rows that conditions, inserts, updates and merges depend on.
+ */
+import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
+import {
+  LEDGER,
+  LEDGER_COLUMNS,
+  LEDGER_ENTRY_COLUMNS,
+  type LedgerEntry,
+  ledgerRow,
+  readLedgerEntry,
+  type Verdict,
+} from '../../schemas/envelope/ledger.ts';
+import { mergePatch } from '../../schemas/resource/merge-patch.ts';
+import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import type { PlannedWrite, Settled, Work } from './work.ts';
+
+export async function applyReadWrite(store: Store, works: readonly Work[], options: CommitOptions): Promise<readonly Settled[]> {
+  const { value, commitTimestamp } = await store.readWrite(options, async (transaction) => {
+    const ledger = await readLedger(transaction, works);
+    const fresh = works.filter((work) => !ledger.has(work.envelope.id));
+    const rows = await readRows(transaction, fresh);
+    const decided: (Verdict | LedgerEntry)[] = [];
+    const decidedHere = new Map<string, { readonly verdict: Verdict; readonly payloadHash: string }>();
+    works.forEach((work, position) => {
+      const { id, data } = work.envelope;
+      const before = ledger.get(id);
+      if (before) {
+        decided.push(before.payloadHash === data.payloadHash ? before : KEY_REUSED);
+        return;
+      }
+      const twin = decidedHere.get(id);
+      if (twin) {
+        decided.push(twin.payloadHash === data.payloadHash ? twin.verdict : KEY_REUSED);
+        return;
+      }
+      const { verdict, mutations } = decide(work, rows);
+      transaction.write([
+        { op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: ledgerRow(work.envelope, work.text, verdict, position) },
+        ...mutations,
+      ]);
+      decidedHere.set(id, { verdict, payloadHash: data.payloadHash });
+      decided.push(verdict);
+    });
+    return decided;
+  });
+  return value.map((decision) =>
+    'committedAt' in decision
+      ? { verdict: verdictOf(decision), commitTimestamp: decision.committedAt, duplicate: true }
+      : { verdict: decision, commitTimestamp, duplicate: decision === KEY_REUSED },
+  );
+}
+
+/** The submission's id is taken by another payload, whose outcome stands. */
+const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
+
+async function readLedger(transaction: StoreTransaction, works: readonly Work[]): Promise<Map<string, LedgerEntry>> {
+  const ids = [...new Set(works.map((work) => work.envelope.id))];
+  const found = await transaction.read(
+    LEDGER,
+    ids.map((id) => [id]),
+    LEDGER_ENTRY_COLUMNS,
+  );
+  return new Map(ids.flatMap((id, i) => (found[i] ? [[id, readLedgerEntry(found[i])] as const] : [])));
+}
+
+function verdictOf({ outcome, reason, detail }: LedgerEntry): Verdict {
+  return { outcome, ...(reason === undefined ? {} : { reason }), ...(detail === undefined ? {} : { detail }) };
+}
+
+/** A row as the batch sees it on its way: what was read, then what earlier works of the batch did. */
+type RowState = ReadonlyMap<string, Cell> | 'absent';
+
+class Rows {
+  readonly #states = new Map<string, { readonly table: string; readonly key: readonly Cell[]; state: RowState }>();
+
+  get(write: PlannedWrite): RowState {
+    return this.#states.get(rowId(write))?.state ?? 'absent';
+  }
+
+  /** Returns what takes it back. A row that goes takes the rows below it along. */
+  set(write: PlannedWrite, state: RowState): () => void {
+    const changed = [{ id: rowId(write), table: write.mutation.table.name, key: write.key, state: this.get(write) }];
+    if (state === 'absent') {
+      for (const [id, row] of this.#states) {
+        const below = row.table !== write.mutation.table.name && write.key.every((cell, i) => row.key[i] === cell);
+        if (below && row.key.length > write.key.length) changed.push({ id, ...row });
+      }
+    }
+    for (const { id, table, key } of changed) this.#states.set(id, { table, key, state: id === changed[0]?.id ? state : 'absent' });
+    return () => {
+      for (const { id, ...row } of changed) this.#states.set(id, row);
+    };
+  }
+}
+
+function rowId({ key, mutation }: PlannedWrite): string {
+  return JSON.stringify([mutation.table.name, key]);
+}
+
+/** Reads, one request a table, every row that some work of the batch writes. */
+async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
+  const rows = new Rows();
+  const byTable = new Map<TableDefinition, Map<string, PlannedWrite>>();
+  const columnsByTable = new Map<TableDefinition, Set<string>>();
+  for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
+    const { table } = write.mutation;
+    let writes = byTable.get(table);
+    if (!writes) byTable.set(table, (writes = new Map()));
+    writes.set(rowId(write), write);
+    const columns = columnsByTable.get(table) ?? new Set(table.primaryKey.slice(0, 1));
+    columnsByTable.set(table, columns);
+    if (write.resource.version) columns.add(write.resource.version.column);
+    for (const column of write.merge) columns.add(column);
+  }
+  for (const [table, writes] of byTable) {
+    const columns = [...(columnsByTable.get(table) ?? [])];
+    const list = [...writes.values()];
+    const found = await transaction.read(
+      table,
+      list.map((w) => w.key),
+      columns,
+    );
+    list.forEach((write, i) => {
+      const cells = found[i];
+      rows.set(write, cells ? new Map(columns.map((column, at) => [column, cells[at] ?? null])) : 'absent');
+    });
+  }
+  return rows;
+}
+
+/** Whether a submission applies to the rows as they are now; if so they move on. All of its mutations or none. */
+function decide(work: Work, rows: Rows): { readonly verdict: Verdict; readonly mutations: readonly StoreMutation[] } {
+  if ('verdict' in work.plan) return { verdict: work.plan.verdict, mutations: [] };
+  const mutations: StoreMutation[] = [];
+  const undo: (() => void)[] = [];
+  for (const write of work.plan.writes) {
+    const row = rows.get(write);
+    const refusal = refusalOf(write, row);
+    if (refusal) {
+      for (const step of undo.reverse()) step();
+      return { verdict: refusal, mutations: [] };
+    }
+    const mutation = merged(write, row);
+    undo.push(rows.set(write, after(mutation, row)));
+    mutations.push(mutation);
+  }
+  return { verdict: { outcome: 'applied' }, mutations };
+}
+
+function refusalOf({ resource, mutation, ifMatch }: PlannedWrite, row: RowState): Verdict | undefined {
+  if (ifMatch !== undefined) {
+    const version = row === 'absent' || !resource.version ? undefined : row.get(resource.version.column);
+    if (row === 'absent' || (ifMatch !== '*' && version !== ifMatch)) {
+      const detail = row === 'absent' ? 'there is no row' : 'the row has another version';
+      return { outcome: 'rejected', reason: 'precondition_failed', detail };
+    }
+  }
+  if (mutation.op === 'insert' && row !== 'absent')
+    return { outcome: 'rejected', reason: 'already_exists', detail: `a row of ${resource.name} with this key is there` };
+  if (mutation.op === 'update' && row === 'absent')
+    return { outcome: 'rejected', reason: 'not_found', detail: `there is no row of ${resource.name} with this key` };
+  return undefined;
+}
+
+/** The mutation with its merge patches resolved against the row. */
+function merged({ mutation, merge }: PlannedWrite, row: RowState): StoreMutation {
+  if (mutation.op === 'delete' || merge.length === 0 || row === 'absent') return mutation;
+  const values = mutation.columns.map((column, i) => {
+    const cell = mutation.values[i] ?? null;
+    return merge.includes(column) && typeof cell === 'string' ? mergePatch(row.get(column) ?? null, cell) : cell;
+  });
+  return { ...mutation, values };
+}
+
+function after(mutation: StoreMutation, row: RowState): RowState {
+  if (mutation.op === 'delete') return 'absent';
+  // The version is not known before the commit: COMMIT_TIMESTAMP equals no entity tag.
+  const written = mutation.columns.map((column, i) => [column, mutation.values[i] ?? null] as const);
+  return new Map([...(row === 'absent' ? [] : row), ...written]);
+}

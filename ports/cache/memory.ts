@@ -1,0 +1,83 @@
+/** A cache in this process: `memory:`. Its signals reach those who share the instance. */
+import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
+import type { Cache, Listener } from './port.ts';
+import { Waiter } from './waiter.ts';
+
+/** Entries kept unless `maxEntries` in the URL says otherwise; the least recently used goes first. */
+const DEFAULT_MAX_ENTRIES = 10_000;
+
+export interface MemoryCacheOptions {
+  readonly maxEntries?: number;
+  /** Milliseconds that only go forward, so that no value outlives its TTL when the clock is set back. */
+  readonly now?: () => number;
+}
+
+/** `memory:`, or `memory:?maxEntries=N`. */
+export function openMemoryCache(url: URL): MemoryCache {
+  const text = url.searchParams.get('maxEntries');
+  if (text === null) return new MemoryCache();
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw new AdapterConfigError(`cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to 999999999`);
+  return new MemoryCache({ maxEntries: Number(text) });
+}
+
+export class MemoryCache implements Cache {
+  readonly #maxEntries: number;
+  readonly #now: () => number;
+  // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
+  readonly #entries = new Map<string, { readonly value: string; readonly expiresAt: number }>();
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  #closed = false;
+
+  constructor(options: MemoryCacheOptions = {}) {
+    this.#maxEntries = options.maxEntries ?? DEFAULT_MAX_ENTRIES;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  async get(key: string): Promise<string | undefined> {
+    await this.ping();
+    const entry = this.#entries.get(key);
+    if (!entry) return undefined;
+    this.#entries.delete(key);
+    if (entry.expiresAt <= this.#now()) return undefined;
+    this.#entries.set(key, entry);
+    return entry.value;
+  }
+
+  async set(key: string, value: string, ttlMs: number): Promise<void> {
+    await this.ping();
+    this.#entries.delete(key);
+    if (ttlMs <= 0) return;
+    this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });
+    if (this.#entries.size <= this.#maxEntries) return;
+    const oldest = this.#entries.keys().next();
+    if (oldest.done !== true) this.#entries.delete(oldest.value);
+  }
+
+  async signal(channels: readonly string[]): Promise<void> {
+    await this.ping();
+    for (const channel of channels) for (const waiter of this.#waiters.get(channel) ?? []) waiter.wake();
+  }
+
+  async listen(channel: string): Promise<Listener> {
+    await this.ping();
+    const waiters = this.#waiters.get(channel) ?? new Set();
+    const waiter = new Waiter(() => {
+      waiters.delete(waiter);
+      if (waiters.size === 0 && this.#waiters.get(channel) === waiters) this.#waiters.delete(channel);
+    });
+    this.#waiters.set(channel, waiters.add(waiter));
+    return waiter;
+  }
+
+  ping(): Promise<void> {
+    return this.#closed ? Promise.reject(new PortUnavailableError('cache', 'it is closed')) : Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#entries.clear();
+    for (const waiters of [...this.#waiters.values()]) for (const waiter of [...waiters]) waiter.close();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,151 @@
+/** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://…` for TLS. */
+import { Redis, type RedisOptions } from 'ioredis';
+import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
+import type { Cache, Listener } from './port.ts';
+import { Subscriptions } from './redis-subscriptions.ts';
+
+/** Before every key and channel, so that a server can be shared with others. */
+const PREFIX = 'spanway:';
+
+/** The port promises a second; this leaves something for the work around the wait. */
+const ANSWER_WITHIN_MS = 800;
+const CONNECT_TIMEOUT_MS = 5_000;
+const MAX_RECONNECT_MS = 2_000;
+
+/**
+ * Resolves when the server has answered or one connection has failed: with no server at all it opens too, calls
+ * throw, and it connects when there is one.
+ * @throws AdapterConfigError
+ */
+export async function openRedisCache(url: URL): Promise<RedisCache> {
+  const place = readRedisUrl(url);
+  const commands = makeConnection(place);
+  const subscriber = makeConnection(place);
+  await Promise.all([firstAttempt(commands.redis), firstAttempt(subscriber.redis)]);
+  return new RedisCache(commands, subscriber);
+}
+
+export class RedisCache implements Cache {
+  readonly #commands: Connection;
+  readonly #subscriber: Connection;
+  readonly #subscriptions: Subscriptions;
+
+  constructor(commands: Connection, subscriber: Connection) {
+    this.#commands = commands;
+    this.#subscriber = subscriber;
+    this.#subscriptions = new Subscriptions(subscriber.redis);
+  }
+
+  async get(key: string): Promise<string | undefined> {
+    return (await answered(this.#commands, this.#commands.redis.get(PREFIX + key))) ?? undefined;
+  }
+
+  async set(key: string, value: string, ttlMs: number): Promise<void> {
+    const { redis } = this.#commands;
+    const ttl = Math.floor(ttlMs);
+    // Redis refuses a TTL of 0, which says: not even now.
+    await answered<unknown>(this.#commands, ttl < 1 ? redis.del(PREFIX + key) : redis.set(PREFIX + key, value, 'PX', ttl));
+  }
+
+  async signal(channels: readonly string[]): Promise<void> {
+    if (channels.length === 0) return;
+    const pipeline = this.#commands.redis.pipeline();
+    for (const channel of channels) pipeline.publish(PREFIX + channel, '');
+    const published = pipeline.exec().then((results) => {
+      const failed = results?.find(([error]) => error !== null);
+      if (failed?.[0]) throw failed[0];
+    });
+    await answered(this.#commands, published);
+  }
+
+  listen(channel: string): Promise<Listener> {
+    return answered(this.#subscriber, this.#subscriptions.listen(PREFIX + channel));
+  }
+
+  async ping(): Promise<void> {
+    await answered(this.#commands, this.#commands.redis.ping());
+    // Signals come by the other connection, which can be away alone.
+    const { redis, lastError } = this.#subscriber;
+    if (redis.status !== 'ready')
+      throw new PortUnavailableError('cache', `redis: the connection for signals is away: ${lastError ?? redis.status}`);
+  }
+
+  /** Lets calls under way be answered, and ends every wait. */
+  async close(): Promise<void> {
+    this.#subscriptions.close();
+    await Promise.all([this.#commands, this.#subscriber].map(({ redis }) => redis.quit().catch(() => redis.disconnect())));
+  }
+}
+
+/** A connection, and why it is away: a call that is made meanwhile says only that it is. */
+interface Connection {
+  readonly redis: Redis;
+  lastError: string | undefined;
+}
+
+/** The call's answer. Of an error only the text is kept: ioredis hangs the command's arguments on it, a password among them. */
+async function answered<T>(connection: Connection, call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    const why = connection.redis.status === 'ready' || connection.lastError === undefined ? text : connection.lastError;
+    throw new PortUnavailableError('cache', `redis: ${why}`, { cause: new Error(text) });
+  }
+}
+
+function makeConnection(place: Place): Connection {
+  const redis = new Redis({
+    ...place,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    // Calls fail at once while it is away: nothing is kept to be sent later.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    // A server that hangs: the call fails, then the connection is given up and made anew.
+    commandTimeout: ANSWER_WITHIN_MS,
+    socketTimeout: ANSWER_WITHIN_MS,
+    // Subscriptions knows which channels are still wanted.
+    autoResubscribe: false,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, MAX_RECONNECT_MS) * (0.5 + Math.random() / 2),
+    // After a failover the old primary still answers, and takes no writes.
+    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+  });
+  const connection: Connection = { redis, lastError: undefined };
+  // Without a listener ioredis would print.
+  redis.on('error', (error) => (connection.lastError = error.message));
+  redis.on('ready', () => (connection.lastError = undefined));
+  return connection;
+}
+
+function firstAttempt(redis: Redis): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      redis.off('ready', done).off('close', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ANSWER_WITHIN_MS);
+    redis.once('ready', done).once('close', done);
+  });
+}
+
+type Place = Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'db' | 'tls'>;
+
+function readRedisUrl(url: URL): Place {
+  // The URL may hold a password, so it is not repeated.
+  const refuse = (why: string) => new AdapterConfigError(`cache: the ${url.protocol} URL ${why}; expected ${url.protocol}//HOST:PORT`);
+  if (url.hostname === '') throw refuse('names no host');
+  if (url.search !== '') throw refuse('has options, and none are known');
+  const database = /^\/?(\d{0,4})$/.exec(url.pathname)?.[1];
+  if (database === undefined) throw refuse('names a database that is no number');
+  return {
+    // An IPv6 address stands in brackets.
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: Number(url.port || '6379'),
+    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
+    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+    db: Number(database),
+    ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+}

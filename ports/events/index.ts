@@ -1,0 +1,14 @@
+/** Opens the place for outcome events that a URL names: `eventbridge:BUS` or `sqlite:PATH`. */
+import { type AdapterTable, openAdapter } from '../adapter.ts';
+import type { Provisionable } from '../queue/port.ts';
+import type { Events } from './port.ts';
+
+export const eventsAdapters: AdapterTable<Events & Provisionable> = {
+  eventbridge: async (url) => (await import('./eventbridge.ts')).openEventBridge(url),
+  sqlite: async (url) => (await import('./sqlite.ts')).openSqliteEvents(url),
+};
+
+/** @throws AdapterConfigError */
+export function openEvents(url: string): Promise<Events & Provisionable> {
+  return openAdapter('events', eventsAdapters, url);
+}

@@ -1,0 +1,13 @@
+/** Opens the queue that a URL names: `sqs:QUEUE_URL` or `sqlite:PATH`. */
+import { openAdapter, type AdapterTable } from '../adapter.ts';
+import type { Provisionable, Queue } from './port.ts';
+
+export const queueAdapters: AdapterTable<Queue & Provisionable> = {
+  sqs: async (url) => (await import('./sqs.ts')).open(url),
+  sqlite: async (url) => (await import('./sqlite.ts')).open(url),
+};
+
+/** @throws AdapterConfigError */
+export function openQueue(url: string): Promise<Queue & Provisionable> {
+  return openAdapter('queue', queueAdapters, url);
+}

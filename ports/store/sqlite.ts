@@ -1,0 +1,266 @@
+/**
+ * The embedded store: `sqlite:PATH`. It behaves as Spanner does where Spanway's callers can tell the difference.
+ *
+ * Writers of one file take turns, since a transaction on the one shared connection must not stay open while other
+ * code runs: `readWrite` reads at once, keeps its writes, and commits them in one go if nobody has committed since
+ * its first read. The last commit timestamp, which every commit of every process moves, says whether somebody has.
+ */
+import type { SQLInputValue, StatementSync } from 'node:sqlite';
+import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import { pathOf } from '../adapter.ts';
+import { StoreError } from '../errors.ts';
+import { SqliteFile } from '../sqlite/database.ts';
+import { compareTables } from './compare.ts';
+import type { CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
+import { type Bind, binder, storedTimestamp, type Unbind, unbinder } from './sqlite-cells.ts';
+import { list, quote } from './sqlite-ddl.ts';
+import { sqliteStoreError } from './sqlite-errors.ts';
+import { ageLimits, existingTables, sqliteDialect } from './sqlite-schema.ts';
+
+/** How often a readWrite runs before it gives up on a file that others keep writing. */
+const MAX_RUNS = 10;
+const SWEEP_INTERVAL_MS = 3_600_000;
+/** While a sweep finds more than it may remove at once, the next one comes this soon. */
+const SWEEP_AGAIN_MS = 1000;
+const SWEEP_ROWS = 500;
+
+interface Plan {
+  readonly statement: StatementSync;
+  /** For each value of the statement, in its order: where its cell is, and how it is bound. */
+  readonly from: readonly number[];
+  readonly bind: readonly Bind[];
+}
+
+/** Between the stores that share a file within this process. */
+const turns = new WeakMap<SqliteFile, Promise<unknown>>();
+
+export function openSqliteStore(url: URL): Promise<SqliteStore> {
+  return Promise.resolve(new SqliteStore(SqliteFile.use(pathOf(url))));
+}
+
+export class SqliteStore implements Store, SchemaAdmin {
+  readonly #file: SqliteFile;
+  readonly #now: () => number;
+  readonly #plans = new WeakMap<TableDefinition, Map<string, Plan>>();
+  #nextSweepMs = 0;
+
+  /** `now`: milliseconds since 1970. */
+  constructor(file: SqliteFile, now: () => number = Date.now) {
+    this.#file = file;
+    this.#now = now;
+    file.db.exec(`CREATE TABLE IF NOT EXISTS spanway_commit_clock (id INTEGER PRIMARY KEY CHECK (id = 1), micros INTEGER NOT NULL) STRICT;
+      INSERT INTO spanway_commit_clock VALUES (1, 0) ON CONFLICT DO NOTHING;`);
+  }
+
+  commit(mutations: readonly StoreMutation[]): Promise<CommitResult> {
+    return this.#inTurn(() => this.#write(mutations));
+  }
+
+  readWrite<T>(_options: unknown, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }> {
+    return this.#inTurn(async () => {
+      for (let run = 1; run <= MAX_RUNS; run += 1) {
+        const start = this.#lastCommit();
+        const writes: StoreMutation[] = [];
+        try {
+          const value = await work({
+            read: (table, keys, columns) => this.read(table, keys, columns),
+            write: (mutations) => void writes.push(...mutations),
+          });
+          const result = this.#write(writes, start);
+          if (result) return { ...result, value };
+        } catch (error) {
+          // What was read may be of two moments; only a quiet file's error is the caller's.
+          if (this.#lastCommit() === start) throw error;
+        }
+      }
+      throw new StoreError('transient', `sqlite ${this.#file.path}: other processes kept writing during ${MAX_RUNS} runs of a transaction`);
+    });
+  }
+
+  // Async so that what it throws rejects, as a call over a network would.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]> {
+    try {
+      const where = table.primaryKey.map((name) => `${quote(name)} = ?`).join(' AND ');
+      const statement = this.#file.prepare(`SELECT ${columns.length > 0 ? list(columns) : '1'} FROM ${quote(table.name)} WHERE ${where}`);
+      statement.setReadBigInts(true);
+      statement.setReturnArrays(true);
+      const bind = table.primaryKey.map((name) => binder(columnNamed(table, name)));
+      const unbind: Unbind[] = columns.map((name) => unbinder(columnNamed(table, name)));
+      return keys.map((key) => {
+        const row = statement.get(...bind.map((b, i) => b(key[i] ?? null, ''))) as unknown as SQLInputValue[] | undefined;
+        return row && unbind.map((u, i) => u((row[i] ?? null) as Parameters<Unbind>[0]));
+      });
+    } catch (error) {
+      throw sqliteStoreError(error, this.#file);
+    }
+  }
+
+  async ping(): Promise<void> {
+    await this.#guard(() => this.#file.prepare('SELECT 1').get());
+  }
+
+  async close(): Promise<void> {
+    await turns.get(this.#file);
+    this.#file.release();
+  }
+
+  provision(): Promise<void> {
+    // Opening made the file.
+    return Promise.resolve();
+  }
+
+  compare(tables: readonly TableDefinition[]): Promise<SchemaComparison> {
+    return this.#guard(() => {
+      const existing = existingTables(this.#file, [...tables, ...parentsOf(tables)]);
+      return compareTables(tables, existing, sqliteDialect(tables, existing));
+    });
+  }
+
+  apply(statements: readonly string[]): Promise<void> {
+    return this.#inTurn(() =>
+      this.#guard(() => {
+        this.#file.transaction(() => {
+          for (const statement of statements) this.#file.db.exec(statement);
+        });
+      }),
+    );
+  }
+
+  /** One writer at a time, in the order of their calls. */
+  #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    const turn = (turns.get(this.#file) ?? Promise.resolve()).then(work);
+    turns.set(
+      this.#file,
+      turn.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
+    return turn;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async #guard<T>(work: () => T): Promise<T> {
+    try {
+      return work();
+    } catch (error) {
+      throw sqliteStoreError(error, this.#file);
+    }
+  }
+
+  #lastCommit(): number {
+    return this.#file.prepare('SELECT micros FROM spanway_commit_clock').get()?.['micros'] as number;
+  }
+
+  #write(mutations: readonly StoreMutation[]): CommitResult;
+  #write(mutations: readonly StoreMutation[], unlessAfter: number): CommitResult | undefined;
+  #write(mutations: readonly StoreMutation[], unlessAfter?: number): CommitResult | undefined {
+    try {
+      const result = this.#file.transaction(() => {
+        const last = this.#lastCommit();
+        if (unlessAfter !== undefined && last !== unlessAfter) return undefined;
+        const stamp = this.#stamp(last);
+        for (const mutation of mutations) this.#apply(mutation, stamp);
+        return { commitTimestamp: stamp };
+      });
+      this.#sweepIfDue();
+      return result;
+    } catch (error) {
+      throw sqliteStoreError(error, this.#file);
+    }
+  }
+
+  /** Later than the last one even where the clock was set back. */
+  #stamp(last: number): string {
+    const micros = Math.max(this.#now() * 1000, last + 1);
+    this.#file.prepare('UPDATE spanway_commit_clock SET micros = ?').run(micros);
+    const fraction = String(micros % 1_000_000)
+      .padStart(6, '0')
+      .replace(/0+$/, '');
+    const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, 19);
+    return `${seconds}${fraction ? `.${fraction}` : ''}Z`;
+  }
+
+  #apply(mutation: StoreMutation, stamp: string): void {
+    const cells = mutation.op === 'delete' ? mutation.key : mutation.values;
+    const plan = this.#plan(mutation);
+    let changes: number | bigint;
+    try {
+      changes = plan.statement.run(...plan.from.map((at, i) => (plan.bind[i] as Bind)(cells[at] ?? null, stamp))).changes;
+    } catch (error) {
+      throw sqliteStoreError(error, this.#file, mutation);
+    }
+    if (mutation.op === 'update' && changes === 0) {
+      throw new StoreError('not_found', `update of ${mutation.table.name}: there is no row with this key`, {
+        reason: 'not_found',
+        context: { table: mutation.table.name, op: 'update' },
+      });
+    }
+  }
+
+  #plan(mutation: StoreMutation): Plan {
+    const { table, op } = mutation;
+    const columns = op === 'delete' ? table.primaryKey : mutation.columns;
+    let plans = this.#plans.get(table);
+    if (!plans) this.#plans.set(table, (plans = new Map<string, Plan>()));
+    const name = `${op} ${columns.join(' ')}`;
+    let plan = plans.get(name);
+    if (!plan) {
+      const { sql, order } = statementOf(op, table, columns);
+      plan = {
+        statement: this.#file.prepare(sql),
+        from: order.map((column) => columns.indexOf(column)),
+        bind: order.map((column) => binder(columnNamed(table, column))),
+      };
+      plans.set(name, plan);
+    }
+    return plan;
+  }
+
+  /** Removes rows past their table's age limit, a few at a time, after a commit: there is no clock of its own to close. */
+  #sweepIfDue(): void {
+    const now = this.#now();
+    if (now < this.#nextSweepMs) return;
+    this.#nextSweepMs = now + SWEEP_INTERVAL_MS;
+    for (const { table, column, days } of ageLimits(this.#file)) {
+      const before = storedTimestamp(new Date(now - days * 86_400_000).toISOString()) ?? '';
+      const old = `SELECT rowid FROM ${quote(table)} WHERE ${quote(column)} < ? LIMIT ${SWEEP_ROWS}`;
+      try {
+        const { changes } = this.#file.prepare(`DELETE FROM ${quote(table)} WHERE rowid IN (${old})`).run(before);
+        if (changes === SWEEP_ROWS) this.#nextSweepMs = now + SWEEP_AGAIN_MS;
+      } catch {
+        // The commit before it stands; a busy file or a row with children is left to the next sweep.
+      }
+    }
+  }
+}
+
+function statementOf(op: StoreMutation['op'], table: TableDefinition, columns: readonly string[]): { sql: string; order: readonly string[] } {
+  const name = quote(table.name);
+  const where = table.primaryKey.map((column) => `${quote(column)} = ?`).join(' AND ');
+  const rest = columns.filter((column) => !table.primaryKey.includes(column));
+  const insert = `INSERT INTO ${name} (${list(columns)}) VALUES (${columns.map(() => '?').join(', ')})`;
+  switch (op) {
+    case 'insert':
+      return { sql: insert, order: columns };
+    case 'upsert': {
+      // Never INSERT OR REPLACE, which deletes the row first, and its children with it.
+      const set = rest.map((column) => `${quote(column)} = excluded.${quote(column)}`).join(', ');
+      return { sql: `${insert} ON CONFLICT (${list(table.primaryKey)}) DO ${rest.length > 0 ? `UPDATE SET ${set}` : 'NOTHING'}`, order: columns };
+    }
+    case 'update': {
+      const key = quote(table.primaryKey[0] ?? '');
+      const set = rest.length > 0 ? rest.map((column) => `${quote(column)} = ?`).join(', ') : `${key} = ${key}`;
+      return { sql: `UPDATE ${name} SET ${set} WHERE ${where}`, order: [...rest, ...table.primaryKey] };
+    }
+    case 'delete':
+      return { sql: `DELETE FROM ${name} WHERE ${where}`, order: table.primaryKey };
+  }
+}
+
+/** A child's parent that is in the database but was not asked about: its key is needed for the child's. */
+function parentsOf(tables: readonly TableDefinition[]): TableDefinition[] {
+  const missing = tables.flatMap((t) => (t.parent && !tables.some((o) => o.name === t.parent?.table) ? [t.parent.table] : []));
+  return missing.map((name) => ({ name, columns: [], primaryKey: [], indexes: [], adopted: true }));
+}

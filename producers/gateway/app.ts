@@ -1,0 +1,150 @@
+/** The gateway: identity ▸ policy ▸ validation ▸ queue, statuses, and reads, as one HTTP application. */
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import type { Cache } from '../../ports/cache/port.ts';
+import type { Queue } from '../../ports/queue/port.ts';
+import type { Store } from '../../ports/store/port.ts';
+import type { Caller } from '../../schemas/envelope/envelope.ts';
+import { readReceiptId } from '../../schemas/envelope/ids.ts';
+import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { parseExactJson } from '../../schemas/resource/inexact-number.ts';
+import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { RequestError } from './errors.ts';
+import { checkCorrelationId, correlationIdOf } from './headers.ts';
+import type { Identity } from './identity.ts';
+import { PackSender, type PackSenderSettings } from './pack-sender.ts';
+import { problemRoutes, sendProblem } from './problems.ts';
+import { Receipts } from './receipts.ts';
+import { readRoutes } from './reads.ts';
+import { Statuses } from './statuses.ts';
+import { Submissions, type SubmissionSettings } from './submissions.ts';
+import { type WriteSettings, writeRoutes } from './writes.ts';
+
+export interface GatewayParts {
+  readonly queue: Queue;
+  /** Read alone; the gateway never writes to it. */
+  readonly store: Store;
+  readonly cache: Cache;
+  readonly resources: ResourceSource;
+  readonly identity: Identity;
+  readonly packKeys: () => KeyRing;
+  readonly receiptKeys: () => KeyRing;
+  readonly log: FastifyBaseLogger;
+  readonly settings: GatewaySettings;
+}
+
+export interface GatewaySettings extends PackSenderSettings, SubmissionSettings, WriteSettings {
+  /** Of a request's body, in bytes. */
+  readonly maxBodyBytes: number;
+  /** Requests that wait for an outcome at once. */
+  readonly maxWaiters: number;
+  /** How long a receipt is kept for retries and pending statuses. */
+  readonly receiptTtlMs: number;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sent it. Set before any route under /v1 runs. */
+    caller: Caller;
+  }
+}
+
+export function buildGateway(parts: GatewayParts): FastifyInstance {
+  const { queue, store, cache, resources, identity, settings } = parts;
+  const app = Fastify({
+    loggerInstance: parts.log,
+    disableRequestLogging: true,
+    requestIdLogLabel: 'correlationId',
+    requestIdHeader: false,
+    genReqId: (raw) => correlationIdOf(raw.headers),
+    bodyLimit: settings.maxBodyBytes,
+    frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
+    // A path is data here: its case and its slashes are the caller's.
+    routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
+  });
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseBody(body as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  app.setErrorHandler<Error>((error, request, reply) => sendProblem(request, reply, error));
+  app.setNotFoundHandler((request) => {
+    throw new RequestError('unknown_route', `nothing answers ${request.method} ${request.url.split('?', 1)[0] ?? ''}`);
+  });
+  app.addHook('onRequest', (request, reply, done) => {
+    void reply.header('correlation-id', request.id);
+    done();
+  });
+
+  const receipts = new Receipts(cache, settings.receiptTtlMs);
+  const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
+  const sender = new PackSender(queue, parts.packKeys, settings);
+  const submissions = new Submissions({ sender, receipts, statuses, receiptKeys: parts.receiptKeys, settings });
+  app.addHook('onClose', () => sender.drain());
+
+  app.get('/healthz', () => ({ status: 'ok' }));
+  app.get('/readyz', async (_request, reply) => {
+    const checks = { queue: await answer(queue), store: await answer(store) };
+    const ready = Object.values(checks).every((check) => check === 'ok');
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'unavailable', checks });
+  });
+  problemRoutes(app);
+
+  void app.register(
+    (v1, _options, done) => {
+      v1.decorateRequest('caller');
+      v1.addHook('onRequest', async (request) => {
+        checkCorrelationId(request.headers);
+        request.caller = await identity.verify(request.headers.authorization);
+      });
+      v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
+        const { id } = request.params;
+        const receipt = readReceiptId(id, request.caller.tenant, parts.receiptKeys().all());
+        if (!receipt) throw new RequestError('submission_not_found', 'there is no submission with this id');
+        const seconds = waitOf(request.query.wait, settings.maxWaitSeconds);
+        return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);
+      });
+      writeRoutes(v1, { resources, submissions, settings });
+      readRoutes(v1, { resources, store });
+      done();
+    },
+    { prefix: '/v1' },
+  );
+  return app;
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** Undefined for an empty body. */
+function parseBody(body: Buffer): unknown {
+  if (body.length === 0) return undefined;
+  try {
+    return parseExactJson(utf8.decode(body));
+  } catch (cause) {
+    const why = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8';
+    throw new RequestError('malformed_json', `the body is not JSON: ${why}`, { cause });
+  }
+}
+
+function waitOf(text: string | undefined, maxSeconds: number): number {
+  if (text === undefined) return 0;
+  if (!/^\d{1,9}$/.test(text)) throw new RequestError('invalid_parameter', 'wait must be a whole number of seconds');
+  return Math.min(Number(text), maxSeconds);
+}
+
+/** How long a readiness check may take. */
+const CHECK_MS = 2000;
+
+async function answer(port: { ping(): Promise<void> }): Promise<string> {
+  const late = new Promise<string>((resolve) => setTimeout(resolve, CHECK_MS, `no answer in ${CHECK_MS} ms`).unref());
+  return Promise.race([
+    port.ping().then(
+      () => 'ok',
+      (error: unknown) => (error as Error).message,
+    ),
+    late,
+  ]);
+}

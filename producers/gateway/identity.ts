@@ -1,0 +1,79 @@
+/** Who is calling: a bearer JWT checked against the issuer's published keys (RFC 8725, RFC 9068). */
+import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify } from 'jose';
+import type { Caller } from '../../schemas/envelope/envelope.ts';
+import { RequestError, UnavailableError } from './errors.ts';
+
+export interface IdentitySettings {
+  /** `iss` must equal it. */
+  readonly issuer: string;
+  /** `aud` must hold it. */
+  readonly audience: string;
+  /** Where the issuer publishes its keys (RFC 7517). */
+  readonly jwksUrl: string;
+  /** Signature algorithms that are taken, asymmetric ones only. */
+  readonly algorithms: readonly string[];
+  /** The claim that names the tenant. */
+  readonly tenantClaim: string;
+  /** How far the clocks may differ. */
+  readonly clockToleranceSeconds: number;
+}
+
+export interface Identity {
+  /** @throws RequestError (`unauthenticated`), UnavailableError when the keys cannot be fetched. */
+  verify(authorization: string | undefined): Promise<Caller>;
+}
+
+const MAX_TENANT_LENGTH = 128;
+
+export function createIdentity(settings: IdentitySettings): Identity {
+  const keys = createRemoteJWKSet(new URL(settings.jwksUrl));
+  return {
+    async verify(authorization) {
+      const token = /^Bearer +([^\s]+)$/i.exec(authorization ?? '')?.[1];
+      if (token === undefined) throw new RequestError('unauthenticated', 'send an "Authorization: Bearer" header with a token');
+      let payload: JWTPayload;
+      try {
+        ({ payload } = await jwtVerify(token, keys, {
+          issuer: settings.issuer,
+          audience: settings.audience,
+          algorithms: [...settings.algorithms],
+          clockTolerance: settings.clockToleranceSeconds,
+          requiredClaims: ['sub', 'exp'],
+        }));
+      } catch (cause) {
+        throw refusal(cause);
+      }
+      return callerOf(payload, settings);
+    },
+  };
+}
+
+function refusal(cause: unknown): Error {
+  if (cause instanceof errors.JWTExpired) return new RequestError('unauthenticated', 'the token has expired', { cause });
+  if (cause instanceof errors.JWTClaimValidationFailed)
+    return new RequestError('unauthenticated', `the token's ${cause.claim} claim is not accepted here`, { cause });
+  if (cause instanceof errors.JWKSTimeout || cause instanceof errors.JWKSInvalid || !(cause instanceof errors.JOSEError)) {
+    return new UnavailableError("the issuer's keys cannot be fetched", { cause });
+  }
+  // `ERR_JOSE_GENERIC` is what jose throws when the key endpoint answers anything but 200.
+  if (cause.code === 'ERR_JOSE_GENERIC') return new UnavailableError("the issuer's keys cannot be fetched", { cause });
+  return new RequestError('unauthenticated', 'the token is not valid', { cause });
+}
+
+function callerOf(payload: JWTPayload, settings: IdentitySettings): Caller {
+  const tenant = payload[settings.tenantClaim];
+  if (typeof tenant !== 'string' || tenant === '' || tenant.length > MAX_TENANT_LENGTH || !tenant.isWellFormed()) {
+    throw new RequestError('unauthenticated', `the token's ${settings.tenantClaim} claim names no tenant`);
+  }
+  const scope = payload['scope'];
+  const client = payload['client_id'] ?? payload['azp'];
+  const actor = (payload['act'] as { sub?: unknown } | undefined)?.sub;
+  return {
+    issuer: settings.issuer,
+    subject: payload.sub ?? '',
+    tenant,
+    scopes: typeof scope === 'string' ? scope.split(' ').filter((s) => s !== '') : [],
+    ...(typeof client === 'string' ? { client } : {}),
+    ...(typeof actor === 'string' ? { actor } : {}),
+  };
+}

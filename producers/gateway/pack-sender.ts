@@ -1,0 +1,154 @@
+/**
+ * Gathers envelopes into packs by shard and sends them in batches. A lone envelope leaves at once; while a shard's
+ * pack is on its way, what arrives for that shard gathers behind it, so packs grow with the load and a shard's
+ * packs reach the queue in order.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
+import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { encodePack } from '../../schemas/envelope/pack.ts';
+import { UnavailableError } from './errors.ts';
+
+export interface PackSenderSettings {
+  /** Envelopes of one pack. 1: every envelope is a message of its own, for other subscribers. */
+  readonly maxPackEnvelopes: number;
+  /** Body of one pack, in bytes; an envelope that is larger goes alone. */
+  readonly maxPackBytes: number;
+  /** Sends under way at once. */
+  readonly maxSends: number;
+  /** Envelopes waiting or under way; past it the caller is told to come back. */
+  readonly maxPending: number;
+}
+
+/** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
+export const ATTRIBUTES_BYTES = 512;
+
+interface Pending {
+  readonly text: string;
+  readonly bytes: number;
+  readonly done: (error?: Error) => void;
+}
+
+export class PackSender {
+  readonly #queue: Queue;
+  readonly #keys: () => KeyRing;
+  readonly #settings: PackSenderSettings;
+  /** Shards that have something to send and nothing under way, in the order in which they became so. */
+  readonly #ready = new Set<number>();
+  readonly #waiting = new Map<number, Pending[]>();
+  readonly #busy = new Set<number>();
+  #pending = 0;
+  #sends = 0;
+  #scheduled = false;
+  #idle: (() => void) | undefined;
+
+  constructor(queue: Queue, keys: () => KeyRing, settings: PackSenderSettings) {
+    this.#queue = queue;
+    this.#keys = keys;
+    this.#settings = settings;
+  }
+
+  /** Resolves when the queue has acknowledged the pack that holds it; else throws UnavailableError: it may be there. */
+  send(shard: number, text: string): Promise<void> {
+    if (this.#pending >= this.#settings.maxPending) {
+      return Promise.reject(new UnavailableError('too many writes are waiting for the queue'));
+    }
+    this.#pending += 1;
+    return new Promise((resolve, reject) => {
+      const pending: Pending = {
+        text,
+        bytes: Buffer.byteLength(text) + 1,
+        done: (error) => {
+          this.#pending -= 1;
+          if (error) reject(error);
+          else resolve();
+        },
+      };
+      const waiting = this.#waiting.get(shard);
+      if (waiting) waiting.push(pending);
+      else this.#waiting.set(shard, [pending]);
+      if (!this.#busy.has(shard)) this.#ready.add(shard);
+      this.#schedule();
+    });
+  }
+
+  /** Resolves when nothing is waiting or under way. */
+  async drain(): Promise<void> {
+    if (this.#pending > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+  }
+
+  /** Once per turn of the event loop, so that requests read together travel together. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      while (this.#sends < this.#settings.maxSends && this.#ready.size > 0) void this.#sendBatch();
+    });
+  }
+
+  async #sendBatch(): Promise<void> {
+    this.#sends += 1;
+    const { maxBatchCount, maxBatchBytes } = this.#queue.capabilities;
+    const batch: { shard: number; items: Pending[]; entry: QueueEntry }[] = [];
+    let bytes = 0;
+    for (const shard of this.#ready) {
+      if (batch.length === maxBatchCount) break;
+      const items = this.#nextPack(shard, maxBatchBytes - bytes - ATTRIBUTES_BYTES);
+      if (items.length === 0) break;
+      bytes += items.reduce((sum, item) => sum + item.bytes, ATTRIBUTES_BYTES + 1);
+      const pack = encodePack(
+        items.map((item) => item.text),
+        shard,
+        this.#keys(),
+      );
+      batch.push({
+        shard,
+        items,
+        entry: { group: String(shard), deduplicationId: randomUUID(), body: pack.body, attributes: { ...pack.attributes } },
+      });
+      this.#ready.delete(shard);
+      this.#busy.add(shard);
+    }
+    let results: readonly SendResult[];
+    try {
+      results = await this.#queue.send(batch.map((b) => b.entry));
+    } catch (cause) {
+      results = batch.map(() => ({ status: 'unknown', error: cause as Error }));
+    }
+    batch.forEach(({ shard, items }, i) => {
+      const result = results[i] ?? { status: 'unknown' as const, error: new Error('the queue gave no answer for this entry') };
+      const error = result.status === 'ok' ? undefined : unavailable(result);
+      for (const item of items) item.done(error);
+      this.#busy.delete(shard);
+      if (this.#waiting.has(shard)) this.#ready.add(shard);
+    });
+    this.#sends -= 1;
+    if (this.#ready.size > 0) this.#schedule();
+    if (this.#pending === 0) this.#idle?.();
+  }
+
+  /** Takes what fits in a pack, in order; the first always fits in an empty batch. */
+  #nextPack(shard: number, room: number): Pending[] {
+    const waiting = this.#waiting.get(shard) ?? [];
+    const limit = Math.min(room, Math.max(this.#settings.maxPackBytes, waiting[0]?.bytes ?? 0));
+    let bytes = 1;
+    let count = 0;
+    for (const item of waiting) {
+      bytes += item.bytes;
+      if (count === this.#settings.maxPackEnvelopes || bytes > limit + 1) break;
+      count += 1;
+    }
+    const items = waiting.splice(0, count);
+    if (waiting.length === 0) this.#waiting.delete(shard);
+    return items;
+  }
+}
+
+function unavailable(result: Exclude<SendResult, { status: 'ok' }>): UnavailableError {
+  const what =
+    result.status === 'failed'
+      ? 'the queue refused the write; it was not accepted'
+      : 'the queue did not acknowledge the write in time; it may have been accepted: try again with the same Idempotency-Key';
+  return new UnavailableError(what, { cause: result.error });
+}

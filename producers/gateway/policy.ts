@@ -1,0 +1,15 @@
+/** What a caller may do: denied unless a rule of the resource allows it. */
+import type { Caller } from '../../schemas/envelope/envelope.ts';
+import type { Action, Resource } from '../../schemas/resource/define.ts';
+import { RequestError } from './errors.ts';
+
+export function isAllowed(caller: Caller, resource: Resource, action: Action): boolean {
+  return resource.access.some((rule) => rule.actions.includes(action) && caller.scopes.includes(rule.scope));
+}
+
+/** @throws RequestError (`forbidden`) */
+export function authorize(caller: Caller, resource: Resource, action: Action): void {
+  if (!isAllowed(caller, resource, action)) {
+    throw new RequestError('forbidden', `this caller may not ${action} ${resource.name}`, { context: { resource: resource.name, action } });
+  }
+}

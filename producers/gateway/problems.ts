@@ -1,0 +1,128 @@
+/** Every error as a problem document (RFC 9457). The one place where HTTP statuses of errors are chosen. */
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { StoreError } from '../../ports/errors.ts';
+import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
+import { RequestError, type RequestFault, UnavailableError } from './errors.ts';
+
+interface ProblemType {
+  readonly status: number;
+  readonly title: string;
+  /** Shown at the URL that `type` names. */
+  readonly explanation: string;
+}
+
+type ProblemName = RequestFault | 'validation' | 'unavailable' | 'internal';
+
+export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemType>> = {
+  malformed_json: { status: 400, title: 'The body is not JSON', explanation: 'The body must be one JSON text in UTF-8 (RFC 8259).' },
+  unsupported_media_type: {
+    status: 415,
+    title: 'Unsupported media type',
+    explanation: 'Send application/json; PATCH takes application/merge-patch+json too.',
+  },
+  invalid_parameter: {
+    status: 400,
+    title: 'A header or parameter is not valid',
+    explanation: 'The detail names it and the form it must have.',
+  },
+  unauthenticated: {
+    status: 401,
+    title: 'No valid token',
+    explanation:
+      'Send "Authorization: Bearer TOKEN" with a token that is signed by the configured issuer, for this audience, and not expired.',
+  },
+  forbidden: {
+    status: 403,
+    title: 'Not allowed',
+    explanation: 'The token is valid, but no rule of the resource allows this action to its bearer.',
+  },
+  unknown_resource: { status: 404, title: 'No such resource', explanation: 'No resource of this name is declared.' },
+  unknown_route: { status: 404, title: 'No such route', explanation: 'Nothing answers this method and path.' },
+  row_not_found: { status: 404, title: 'No such row', explanation: "There is no row with this key among the caller's tenant's." },
+  submission_not_found: { status: 404, title: 'No such submission', explanation: 'The id was never given out to this tenant.' },
+  idempotency_key_reused: {
+    status: 422,
+    title: 'Idempotency-Key reused',
+    explanation: 'The key was used before with another payload. Use a new key for a new write, and the same payload for a retry.',
+  },
+  too_large: {
+    status: 413,
+    title: 'Too large',
+    explanation: 'The detail gives the limit that the queue, the topic or the database sets, and what the request has.',
+  },
+  one_aggregate: {
+    status: 422,
+    title: 'More than one aggregate',
+    explanation: 'All mutations of a submission must belong to one root row and its children.',
+  },
+  conditions_unsupported: {
+    status: 400,
+    title: 'Condition not supported',
+    explanation: 'Only a resource with a commit-timestamp field has versions to compare, and only a write of one row can be conditional.',
+  },
+  validation: {
+    status: 422,
+    title: 'The value does not fit the schema',
+    explanation: '"errors" lists each field by JSON Pointer, the rule it breaks and why.',
+  },
+  unavailable: {
+    status: 503,
+    title: 'Unavailable',
+    explanation:
+      'Something behind the gateway cannot be reached. Try again after Retry-After; with the same Idempotency-Key a write is never doubled.',
+  },
+  internal: { status: 500, title: 'Internal error', explanation: 'A fault of the gateway. The log has it under the correlation id.' },
+};
+
+interface Problem {
+  readonly name: ProblemName;
+  readonly detail: string;
+  readonly errors?: readonly FieldProblem[];
+  readonly retryAfterSeconds?: number;
+}
+
+function problemOf(error: Error): Problem {
+  if (error instanceof RequestError) return { name: error.fault, detail: error.message };
+  if (error instanceof ValidationError) return { name: 'validation', detail: error.message, errors: error.problems };
+  if (error instanceof UnavailableError) return { name: 'unavailable', detail: error.message, retryAfterSeconds: error.retryAfterSeconds };
+  if (error instanceof StoreError && error.failure === 'transient') {
+    return { name: 'unavailable', detail: 'the database cannot be reached', retryAfterSeconds: 1 };
+  }
+  // Fastify's own refusals: https://fastify.dev/docs/latest/Reference/Errors/
+  switch ((error as FastifyError).code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return { name: 'too_large', detail: 'the body is larger than the gateway takes' };
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return { name: 'unsupported_media_type', detail: 'the content type must be application/json' };
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return { name: 'malformed_json', detail: error.message };
+    case 'FST_ERR_BAD_URL':
+      return { name: 'unknown_route', detail: 'the path is not a valid URL' };
+    case undefined:
+    default:
+      return { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
+  }
+}
+
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
+  const { name, detail, errors, retryAfterSeconds } = problemOf(error);
+  const { status, title } = PROBLEM_TYPES[name];
+  if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
+  if (status === 401) void reply.header('www-authenticate', 'Bearer');
+  if (retryAfterSeconds !== undefined) void reply.header('retry-after', String(retryAfterSeconds));
+  void reply
+    .code(status)
+    .type('application/problem+json')
+    .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, ...(errors ? { errors } : {}) }));
+}
+
+/** The pages that `type` points to. */
+export function problemRoutes(app: FastifyInstance): void {
+  app.get<{ Params: { name: string } }>('/problems/:name', (request, reply) => {
+    const problem = Object.hasOwn(PROBLEM_TYPES, request.params.name) ? PROBLEM_TYPES[request.params.name as ProblemName] : undefined;
+    if (!problem) throw new RequestError('unknown_route', `there is no problem type ${request.params.name}`);
+    void reply.type('text/plain; charset=utf-8');
+    return `${problem.status} ${problem.title}\n\n${problem.explanation}\n`;
+  });
+}

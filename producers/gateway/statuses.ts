@@ -1,0 +1,121 @@
+/** What became of a submission: from the ledger, with signals from the cache to wait on. */
+import type { IncomingMessage } from 'node:http';
+import type { Cache, Listener } from '../../ports/cache/port.ts';
+import type { Store } from '../../ports/store/port.ts';
+import type { ReceiptId } from '../../schemas/envelope/ids.ts';
+import { LEDGER, LEDGER_ENTRY_COLUMNS, readLedgerEntry } from '../../schemas/envelope/ledger.ts';
+import { outcomeChannel } from '../../schemas/envelope/signals.ts';
+import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { apiKey, type Receipts } from './receipts.ts';
+
+/** The status document. */
+export interface Status {
+  readonly id: string;
+  readonly status: 'accepted' | 'applied' | 'rejected' | 'dead_lettered';
+  readonly reason?: string;
+  readonly detail?: string;
+  readonly commitTimestamp?: string;
+  readonly resource?: string;
+  readonly key?: readonly unknown[];
+  readonly correlationId?: string;
+  readonly acceptedAt?: string;
+}
+
+export class Statuses {
+  readonly #store: Store;
+  readonly #cache: Cache;
+  readonly #resources: ResourceSource;
+  readonly #receipts: Receipts;
+  readonly #maxWaiters: number;
+  #waiters = 0;
+
+  constructor(parts: { store: Store; cache: Cache; receipts: Receipts; resources: ResourceSource; maxWaiters: number }) {
+    this.#receipts = parts.receipts;
+    this.#store = parts.store;
+    this.#cache = parts.cache;
+    this.#resources = parts.resources;
+    this.#maxWaiters = parts.maxWaiters;
+  }
+
+  async status(id: string, receipt: ReceiptId): Promise<Status> {
+    return (await this.#outcome(id, receipt)) ?? { id, status: 'accepted', ...(await this.#remembered(receipt)) };
+  }
+
+  /** The outcome, waiting up to `seconds` for it; else `accepted`. */
+  async statusAfterWait(id: string, receipt: ReceiptId, seconds: number, client: IncomingMessage): Promise<Status> {
+    const waiter = await this.prepareWait(receipt.submissionId);
+    try {
+      const outcome = await waiter?.outcome(id, receipt, seconds, true, client);
+      return outcome ?? (await this.status(id, receipt));
+    } finally {
+      waiter?.close();
+    }
+  }
+
+  /** A place among those who wait; undefined where there is none left or the cache is away, and the caller does not wait. */
+  async prepareWait(submissionId: string): Promise<Waiter | undefined> {
+    if (this.#waiters >= this.#maxWaiters) return undefined;
+    this.#waiters += 1;
+    let listener: Listener;
+    try {
+      listener = await this.#cache.listen(outcomeChannel(submissionId));
+    } catch {
+      this.#waiters -= 1;
+      return undefined;
+    }
+    return {
+      outcome: async (id, receipt, seconds, mayBeThere, client) => {
+        const before = mayBeThere ? await this.#outcome(id, receipt) : undefined;
+        if (before) return before;
+        const gone = new AbortController();
+        const hangUp = (): void => gone.abort();
+        client.socket.once('close', hangUp);
+        try {
+          await listener.wait(seconds * 1000, gone.signal);
+        } finally {
+          client.socket.off('close', hangUp);
+        }
+        // Signals can be lost, so the ledger is asked at the end of the wait in any case.
+        return gone.signal.aborted ? undefined : await this.#outcome(id, receipt);
+      },
+      close: () => {
+        this.#waiters -= 1;
+        listener.close();
+      },
+    };
+  }
+
+  async #outcome(id: string, receipt: ReceiptId): Promise<Status | undefined> {
+    const [cells] = await this.#store.read(LEDGER, [[receipt.submissionId]], LEDGER_ENTRY_COLUMNS);
+    if (!cells) return undefined;
+    const entry = readLedgerEntry(cells);
+    if (entry.payloadHash !== receipt.payloadHash) {
+      // The row belongs to another payload: nothing of it is shown.
+      return { id, status: 'rejected', reason: 'idempotency_key_reused', ...(await this.#remembered(receipt)) };
+    }
+    return {
+      id,
+      status: entry.outcome,
+      ...(entry.reason === undefined ? {} : { reason: entry.reason }),
+      ...(entry.detail === undefined ? {} : { detail: entry.detail }),
+      ...(entry.outcome === 'applied' ? { commitTimestamp: entry.committedAt } : {}),
+      resource: entry.resource,
+      key: apiKey(this.#resources.current.get(entry.resource), entry.key),
+      correlationId: entry.correlationId,
+      acceptedAt: entry.acceptedAt,
+    };
+  }
+
+  async #remembered({ submissionId, payloadHash }: ReceiptId): Promise<Partial<Status>> {
+    const receipt = await this.#receipts.find(submissionId).catch(() => undefined);
+    if (receipt?.payloadHash !== payloadHash) return {};
+    const { resource, key, correlationId, acceptedAt } = receipt;
+    return { resource, key, correlationId, acceptedAt };
+  }
+}
+
+export interface Waiter {
+  /** Undefined after `seconds` without one, or when the client hangs up. `mayBeThere`: look before waiting. */
+  outcome(id: string, receipt: ReceiptId, seconds: number, mayBeThere: boolean, client: IncomingMessage): Promise<Status | undefined>;
+  close(): void;
+}

@@ -1,0 +1,170 @@
+/** From validated mutations to a receipt: ids, the envelope, the queue's acknowledgement, and the outcome if it is waited for. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { ENVELOPE_TYPE, type Caller, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
+import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
+import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { envelopeText } from '../../schemas/envelope/pack.ts';
+import { MAX_COMMIT_MUTATIONS, mutationCost } from '../../schemas/resource/cost.ts';
+import type { RegisteredResource } from '../../schemas/resource/registry.ts';
+import { RequestError } from './errors.ts';
+import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
+import type { PackSender } from './pack-sender.ts';
+import { apiKey, type Receipt, type Receipts } from './receipts.ts';
+import type { Statuses } from './statuses.ts';
+
+export interface SubmissionSettings {
+  readonly shardCount: number;
+  /** One envelope, in bytes: what the smallest hop behind takes. */
+  readonly maxEnvelopeBytes: number;
+  readonly maxWaitSeconds: number;
+}
+
+/** A write whose mutations the route makes once it has the submission's id. */
+export interface Write {
+  /** Names the route for the Idempotency-Key: the same key on another route is another submission. */
+  readonly route: string;
+  readonly mutations: (submissionId: string) => readonly { readonly resource: RegisteredResource; readonly mutation: Mutation }[];
+  readonly ifMatch?: string;
+}
+
+export class Submissions {
+  readonly #sender: PackSender;
+  readonly #receipts: Receipts;
+  readonly #statuses: Statuses;
+  readonly #receiptKeys: () => KeyRing;
+  readonly #settings: SubmissionSettings;
+
+  constructor(parts: {
+    sender: PackSender;
+    receipts: Receipts;
+    statuses: Statuses;
+    receiptKeys: () => KeyRing;
+    settings: SubmissionSettings;
+  }) {
+    this.#sender = parts.sender;
+    this.#receipts = parts.receipts;
+    this.#statuses = parts.statuses;
+    this.#receiptKeys = parts.receiptKeys;
+    this.#settings = parts.settings;
+  }
+
+  async submit(request: FastifyRequest, reply: FastifyReply, caller: Caller, write: Write): Promise<unknown> {
+    const idempotencyKey = idempotencyKeyOf(request.headers);
+    const submissionId = idempotencyKey === undefined ? randomSubmissionId() : submissionIdFor(caller.tenant, write.route, idempotencyKey);
+    const parts = write.mutations(submissionId);
+    const mutations = parts.map((p) => p.mutation);
+    const hash = payloadHash(mutations, write.ifMatch);
+    const id = receiptId({ submissionId, payloadHash: hash }, caller.tenant, this.#receiptKeys().current.key);
+    const waitSeconds = preferredWaitSeconds(request.headers, this.#settings.maxWaitSeconds);
+
+    const first = idempotencyKey === undefined ? undefined : await this.#firstReceipt(request, submissionId);
+    if (first && first.payloadHash !== hash) {
+      throw new RequestError('idempotency_key_reused', 'this Idempotency-Key was used before with another payload');
+    }
+    // The listener is there before the write leaves, so the signal of its outcome cannot be missed.
+    const waiter = waitSeconds === undefined ? undefined : await this.#statuses.prepareWait(submissionId);
+    try {
+      const receipt = first ?? (await this.#accept(request, caller, write, submissionId, parts, hash));
+      if (waiter && waitSeconds !== undefined) {
+        const status = await waiter.outcome(id, { submissionId, payloadHash: hash }, waitSeconds, first !== undefined, request.raw);
+        if (status) {
+          void reply.header('preference-applied', 'wait').header('correlation-id', receipt.correlationId);
+          return status;
+        }
+      }
+      const statusUrl = `/v1/submissions/${id}`;
+      void reply.code(202).header('location', statusUrl).header('correlation-id', receipt.correlationId);
+      return { id, status: 'accepted', statusUrl, correlationId: receipt.correlationId, acceptedAt: receipt.acceptedAt };
+    } finally {
+      waiter?.close();
+    }
+  }
+
+  async #accept(
+    request: FastifyRequest,
+    caller: Caller,
+    write: Write,
+    submissionId: string,
+    parts: ReturnType<Write['mutations']>,
+    hash: string,
+  ): Promise<Receipt> {
+    const aggregate = aggregateOf(caller.tenant, parts);
+    checkMutationCost(parts);
+    const lead = parts[0] as (typeof parts)[number];
+    const acceptedAt = new Date().toISOString();
+    const envelope: Envelope = {
+      specversion: '1.0',
+      id: submissionId,
+      source: '/spanway/gateway',
+      type: ENVELOPE_TYPE,
+      subject: [lead.resource.name, ...lead.mutation.key.map((cell) => encodeURIComponent(String(cell)))].join('/'),
+      time: acceptedAt,
+      datacontenttype: 'application/json',
+      correlationid: request.id,
+      ...traceOf(request.headers),
+      data: {
+        mutations: parts.map((p) => p.mutation),
+        payloadHash: hash,
+        aggregate,
+        caller,
+        ...(write.ifMatch === undefined ? {} : { ifMatch: write.ifMatch }),
+      },
+    };
+    const text = envelopeText(envelope);
+    const bytes = Buffer.byteLength(text);
+    if (bytes > this.#settings.maxEnvelopeBytes) {
+      throw new RequestError(
+        'too_large',
+        `the submission has ${bytes} bytes as it travels; the queue takes at most ${this.#settings.maxEnvelopeBytes}`,
+      );
+    }
+    const shard = shardOf(aggregate, this.#settings.shardCount);
+    await this.#sender.send(shard, text);
+    request.log.info({ submissionId, tenant: caller.tenant, subject: envelope.subject, shard }, 'accepted');
+    const receipt: Receipt = {
+      payloadHash: hash,
+      correlationId: request.id,
+      acceptedAt,
+      resource: lead.resource.name,
+      key: apiKey(lead.resource, lead.mutation.key),
+    };
+    this.#receipts.remember(submissionId, receipt);
+    return receipt;
+  }
+
+  /** The first receipt of an Idempotency-Key, while the cache has it. Without it the applier still finds out. */
+  async #firstReceipt(request: FastifyRequest, submissionId: string): Promise<Receipt | undefined> {
+    try {
+      return await this.#receipts.find(submissionId);
+    } catch (err) {
+      request.log.warn({ err }, 'the cache cannot be asked for an earlier receipt');
+      return undefined;
+    }
+  }
+}
+
+/** The one aggregate of all parts. */
+function aggregateOf(tenant: string, parts: ReturnType<Write['mutations']>): string {
+  const aggregates = new Set(
+    parts.map(({ resource, mutation }) => aggregateId(tenant, resource.root.name, mutation.key.slice(0, resource.root.keyLength))),
+  );
+  if (aggregates.size !== 1)
+    throw new RequestError('one_aggregate', `the mutations belong to ${aggregates.size} aggregates; all must share one root row`);
+  return [...aggregates][0] as string;
+}
+
+function checkMutationCost(parts: ReturnType<Write['mutations']>): void {
+  const cost = parts.reduce(
+    (sum, { resource, mutation }) =>
+      sum + mutationCost(resource.table, mutation.op === 'delete' ? 'delete' : { columns: resource.table.columns.length }),
+    LEDGER_COST,
+  );
+  if (cost > MAX_COMMIT_MUTATIONS) {
+    throw new RequestError(
+      'too_large',
+      `the submission counts up to ${cost} mutations with its indexes; Spanner takes at most ${MAX_COMMIT_MUTATIONS} in a commit`,
+    );
+  }
+}
+
+const LEDGER_COST = 100;

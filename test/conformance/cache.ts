@@ -1,0 +1,183 @@
+/** What every adapter of the cache port must do. */
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Cache } from '../../ports/cache/port.ts';
+import { PortUnavailableError } from '../../ports/errors.ts';
+
+export interface CacheFixture {
+  readonly cache: Cache;
+  /** Another process's cache, as far as the adapter reaches: values and signals pass between the two. */
+  readonly other: Cache;
+  remove(): Promise<void>;
+}
+
+const LONG_MS = 20_000;
+/** For waits that must end with nothing. Too short, they would pass for the wrong reason; a signal takes about 1 ms. */
+const SHORT_MS = 150;
+
+export function cacheConformance(name: string, open: () => Promise<CacheFixture>): void {
+  describe(`cache: ${name}`, () => {
+    let cache: Cache;
+    let other: Cache;
+    let remove: () => Promise<void>;
+    let key: string;
+    beforeEach(async () => {
+      ({ cache, other, remove } = await open());
+      key = `test:${randomUUID()}`;
+    });
+    afterEach(() => remove());
+
+    describe('values', () => {
+      it('finds nothing under a key that was never set', async () => {
+        expect(await cache.get(key)).toBeUndefined();
+      });
+
+      it.each(['{"a":1}', '', 'ü 数 \u0000 \ud83d\ude00', 'x'.repeat(200_000)])(
+        'gives back what was set, to the other one too',
+        async (value) => {
+          await cache.set(key, value, LONG_MS);
+          expect(await cache.get(key)).toBe(value);
+          expect(await other.get(key)).toBe(value);
+        },
+      );
+
+      it('gives the value that was set last', async () => {
+        await cache.set(key, 'first', LONG_MS);
+        await other.set(key, 'second', LONG_MS);
+        expect(await cache.get(key)).toBe('second');
+      });
+
+      it('never gives a value older than its TTL', async () => {
+        const ttlMs = 60;
+        await cache.set(key, 'value', ttlMs);
+        const expiredFrom = performance.now() + ttlMs;
+        let asked: number;
+        let value: string | undefined;
+        do {
+          asked = performance.now();
+          value = await cache.get(key);
+          // A millisecond for the grain of the server's clock.
+          if (value !== undefined) expect(asked).toBeLessThanOrEqual(expiredFrom + 1);
+        } while (value !== undefined);
+      });
+
+      it('counts the TTL from the last set', async () => {
+        await cache.set(key, 'first', LONG_MS);
+        await cache.set(key, 'second', 1.5);
+        await expect.poll(() => cache.get(key)).toBeUndefined();
+      });
+
+      it.each([0, -5])('keeps nothing for a TTL of %d ms', async (ttlMs) => {
+        await cache.set(key, 'before', LONG_MS);
+        await cache.set(key, 'value', ttlMs);
+        expect(await cache.get(key)).toBeUndefined();
+      });
+    });
+
+    describe('signals', () => {
+      it('wakes who waits, in the other process too', async () => {
+        const [here, there] = [await cache.listen(key), await other.listen(key)];
+        const waits = [here.wait(LONG_MS), there.wait(LONG_MS)];
+        await cache.signal([key]);
+        expect(await Promise.all(waits)).toEqual([true, true]);
+        here.close();
+        there.close();
+      });
+
+      it('is seen when it came between listen and wait', async () => {
+        const listener = await cache.listen(key);
+        await other.signal([key]);
+        expect(await listener.wait(LONG_MS)).toBe(true);
+        expect(await listener.wait(LONG_MS)).toBe(true);
+        listener.close();
+      });
+
+      it('is kept for nobody', async () => {
+        await cache.signal([key]);
+        const listener = await cache.listen(key);
+        expect(await listener.wait(SHORT_MS)).toBe(false);
+        listener.close();
+      });
+
+      it('wakes the waiters of every channel it names, and of no other', async () => {
+        const names = [`${key}:a`, `${key}:b`, `${key}:c`];
+        const listeners = await Promise.all(names.map((channel) => cache.listen(channel)));
+        await other.signal(names.slice(0, 2));
+        expect(await Promise.all(listeners.map((listener, i) => listener.wait(i < 2 ? LONG_MS : SHORT_MS)))).toEqual([true, true, false]);
+        for (const listener of listeners) listener.close();
+      });
+
+      it('wakes every wait of a listener and every listener of a channel', async () => {
+        const [one, two] = await Promise.all([cache.listen(key), cache.listen(key)]);
+        const waits = [one.wait(LONG_MS), one.wait(LONG_MS), two.wait(LONG_MS)];
+        await other.signal([key]);
+        expect(await Promise.all(waits)).toEqual([true, true, true]);
+        one.close();
+        two.close();
+      });
+
+      it('still reaches a listener after another one of its channel was closed', async () => {
+        const [closed, open] = [await cache.listen(key), await cache.listen(key)];
+        closed.close();
+        closed.close();
+        await other.signal([key]);
+        expect(await open.wait(LONG_MS)).toBe(true);
+        open.close();
+      });
+
+      it('reaches a listener that came right after the last one of its channel was closed', async () => {
+        (await cache.listen(key)).close();
+        const listener = await cache.listen(key);
+        await other.signal([key]);
+        expect(await listener.wait(LONG_MS)).toBe(true);
+        listener.close();
+      });
+
+      it('goes to no channels without complaint, and to channels nobody listens to', async () => {
+        await cache.signal([]);
+        await cache.signal([key, key]);
+      });
+    });
+
+    describe('waits', () => {
+      it('end with false after the time-out', async () => {
+        const listener = await cache.listen(key);
+        expect(await listener.wait(20)).toBe(false);
+        expect(await listener.wait(0)).toBe(false);
+        listener.close();
+      });
+
+      it('end with false on an abort, before and during the wait', async () => {
+        const listener = await cache.listen(key);
+        const abort = new AbortController();
+        const wait = listener.wait(LONG_MS, abort.signal);
+        abort.abort();
+        expect(await wait).toBe(false);
+        expect(await listener.wait(LONG_MS, abort.signal)).toBe(false);
+        listener.close();
+      });
+
+      it('end with false when the listener or the cache is closed', async () => {
+        const [one, two] = [await cache.listen(key), await cache.listen(key)];
+        const waits = [one.wait(LONG_MS), two.wait(LONG_MS)];
+        one.close();
+        await cache.close();
+        expect(await Promise.all(waits)).toEqual([false, false]);
+      });
+    });
+
+    it('answers a ping', async () => {
+      await expect(cache.ping()).resolves.toBeUndefined();
+    });
+
+    it('throws PortUnavailableError from every call after it was closed, and closes twice', async () => {
+      await cache.close();
+      await cache.close();
+      await expect(cache.get(key)).rejects.toThrow(PortUnavailableError);
+      await expect(cache.set(key, 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+      await expect(cache.signal([key])).rejects.toThrow(PortUnavailableError);
+      await expect(cache.listen(key)).rejects.toThrow(PortUnavailableError);
+      await expect(cache.ping()).rejects.toThrow(PortUnavailableError);
+    });
+  });
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto';
+import { CloudEvent } from 'cloudevents';
+import { describe, expect, it } from 'vitest';
+import { checkEnvelope, ENVELOPE_TYPE, type Envelope } from '../../schemas/envelope/envelope.ts';
+import { aggregateId, payloadHash, readReceiptId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
+import { KeyRing, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
+import { correlationIdsIn, encodePack, envelopeText, openPack } from '../../schemas/envelope/pack.ts';
+import { PackError, SpanwayError } from '../../schemas/errors.ts';
+import { anEnvelope } from '../fixtures/envelopes.ts';
+
+const key = { id: 'k1', key: randomBytes(32) };
+const ring = new KeyRing([key]);
+
+const codeOf = (work: () => unknown): string => {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof PackError) return error.code;
+    throw error;
+  }
+  return 'opened';
+};
+
+describe('an envelope', () => {
+  it('is a CloudEvents 1.0 event', () => {
+    const event = new CloudEvent(anEnvelope() as unknown as Record<string, unknown>);
+    expect(event.validate()).toBe(true);
+    expect(event.type).toBe(ENVELOPE_TYPE);
+  });
+
+  it.each([null, {}, [], { ...anEnvelope(), specversion: '0.3' }, { ...anEnvelope(), data: {} }, { ...anEnvelope(), type: 'other' }])(
+    'is told from %#',
+    (value) => {
+      expect(codeOf(() => checkEnvelope(value))).toBe('not_an_envelope');
+    },
+  );
+});
+
+describe('a pack', () => {
+  const envelopes = [anEnvelope({ id: 'a' }), anEnvelope({ id: 'b', note: 'ünï \ufffe\uffff \u0007 😀' })];
+  const pack = encodePack(envelopes.map(envelopeText), 3, ring);
+  const body = Buffer.from(pack.body);
+
+  it('opens to the same envelopes in order', () => {
+    expect(openPack(body, { ...pack.attributes }, ring)).toEqual(envelopes);
+  });
+
+  it("holds XML's characters only, as SQS demands", () => {
+    expect(pack.body).toMatch(/^[\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]*$/u);
+  });
+
+  it('shows its correlation ids unparsed', () => {
+    expect(correlationIdsIn(pack.body)).toEqual(envelopes.map((e: Envelope) => e.correlationid));
+  });
+
+  it('is refused when anything under its signature was changed', () => {
+    const attributes = { ...pack.attributes };
+    const changed = Buffer.from(pack.body.replace('orders', 'ordrrs'));
+    expect(codeOf(() => openPack(changed, attributes, ring))).toBe('signature_invalid');
+    expect(codeOf(() => openPack(body, { ...attributes, shard: '4' }, ring))).toBe('signature_invalid');
+    expect(codeOf(() => openPack(body, { ...attributes, count: '3' }, ring))).toBe('signature_invalid');
+    expect(codeOf(() => openPack(body, { ...attributes, signature: attributes.signature.replace('k1', 'k2') }, ring))).toBe(
+      'signature_invalid',
+    );
+    expect(codeOf(() => openPack(body, { ...attributes, signature: attributes.signature.replace('hmac-sha256', 'none') }, ring))).toBe(
+      'signature_invalid',
+    );
+    expect(codeOf(() => openPack(body, { ...attributes, signature: attributes.signature.slice(0, -4) }, ring))).toBe('signature_invalid');
+    expect(codeOf(() => openPack(body, attributes, new KeyRing([{ id: 'k1', key: randomBytes(32) }])))).toBe('signature_invalid');
+  });
+
+  it('is told from other messages', () => {
+    expect(codeOf(() => openPack(body, {}, ring))).toBe('not_a_pack');
+    const { signature: _, ...unsigned } = pack.attributes;
+    expect(codeOf(() => openPack(body, unsigned, ring))).toBe('not_a_pack');
+    const garbage = encodePack(['{'], 1, ring);
+    expect(codeOf(() => openPack(Buffer.from(garbage.body), { ...garbage.attributes }, ring))).toBe('not_a_pack');
+  });
+
+  it('opens with an older key of the ring while a newer one signs', () => {
+    const rotated = new KeyRing([{ id: 'k2', key: randomBytes(32) }, key]);
+    expect(openPack(body, { ...pack.attributes }, rotated)).toHaveLength(2);
+    expect(encodePack(['{}'], 0, rotated).attributes.signature).toContain(';k2;');
+  });
+});
+
+describe('a key ring', () => {
+  it('reads one key a line, the first signs', () => {
+    const text = `new ${randomBytes(32).toString('base64')}\nold ${randomBytes(32).toString('base64')}\n`;
+    expect(parseKeyRing('s', text).current.id).toBe('new');
+  });
+
+  it.each(['', 'k1', 'k1 c2hvcnQ=', `k1 ${'A'.repeat(44)} more`])('refuses %j without showing the key', (text) => {
+    expect(() => parseKeyRing('s', text)).toThrow(SpanwayError);
+    expect(() => parseKeyRing('s', text)).not.toThrow(/AAAA|c2hvcnQ/);
+  });
+});
+
+describe('ids', () => {
+  it('make a retry the same submission, and nothing else', () => {
+    const id = submissionIdFor('t1', 'PUT orders', 'k');
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(submissionIdFor('t1', 'PUT orders', 'k')).toBe(id);
+    expect(submissionIdFor('t2', 'PUT orders', 'k')).not.toBe(id);
+    expect(submissionIdFor('t1', 'PATCH orders', 'k')).not.toBe(id);
+    // The parts cannot run into each other.
+    expect(submissionIdFor('t1","PUT', 'orders', 'k')).not.toBe(submissionIdFor('t1', 'PUT","orders', 'k'));
+  });
+
+  it('name the payload, so another payload under the same key has another receipt', () => {
+    const mutation = { op: 'upsert', resource: 'orders', key: ['o1'], value: { note: 'a' } } as const;
+    expect(payloadHash([mutation], undefined)).not.toBe(payloadHash([{ ...mutation, value: { note: 'b' } }], undefined));
+    expect(payloadHash([mutation], 'v1')).not.toBe(payloadHash([mutation], undefined));
+  });
+
+  it('give a receipt that only its tenant can read, and nobody can forge', () => {
+    const receipt = { submissionId: submissionIdFor('t1', 'r', 'k'), payloadHash: payloadHash([], undefined) };
+    const id = receiptId(receipt, 't1', key.key);
+    expect(id).toMatch(/^[A-Za-z0-9_-]{64}$/);
+    expect(readReceiptId(id, 't1', [key.key])).toEqual(receipt);
+    expect(readReceiptId(id, 't1', [randomBytes(32), key.key])).toEqual(receipt);
+    expect(readReceiptId(id, 't2', [key.key])).toBeUndefined();
+    expect(readReceiptId(id, 't1', [randomBytes(32)])).toBeUndefined();
+    for (let i = 0; i < id.length; i += 1) {
+      const forged = `${id.slice(0, i)}${id[i] === 'A' ? 'B' : 'A'}${id.slice(i + 1)}`;
+      expect(readReceiptId(forged, 't1', [key.key])).toBeUndefined();
+    }
+    expect(readReceiptId('', 't1', [key.key])).toBeUndefined();
+  });
+
+  it('spread aggregates over all shards, each always on the same one', () => {
+    const counts = new Array<number>(16).fill(0);
+    for (let i = 0; i < 4000; i += 1) {
+      const aggregate = aggregateId('t1', 'orders', [`o${i}`]);
+      const shard = shardOf(aggregate, 16);
+      expect(shardOf(aggregate, 16)).toBe(shard);
+      counts[shard] = (counts[shard] ?? 0) + 1;
+    }
+    expect(Math.min(...counts)).toBeGreaterThan(150);
+  });
+});

@@ -3,7 +3,8 @@ import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { Config } from './config.ts';
 
-export function createLog(config: Pick<Config, 'logLevel'>, role: string): Logger {
-  const options = { level: config.logLevel, base: { role } };
+/** `role`: the one that the process runs; without it each line's own child says. */
+export function createLog(config: Pick<Config, 'logLevel'>, role?: string): Logger {
+  const options = { level: config.logLevel, base: role === undefined ? {} : { role } };
   return process.stdout.isTTY ? pino(options, pretty({ ignore: 'pid,hostname', sync: true })) : pino(options);
 }

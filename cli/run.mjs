@@ -20,10 +20,12 @@ function fileOf(tool) {
   if (/\.[mc]?[jt]s$/.test(tool)) return resolve(tool);
   const name = PACKAGE_OF.get(tool) ?? tool;
   try {
-    const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`);
-    const { bin } = /** @type {{ bin?: string | Record<string, string> }} */ (JSON.parse(readFileSync(manifest, 'utf8')));
+    const path = createRequire(import.meta.url).resolve(`${name}/package.json`);
+    /** @type {unknown} */
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    const { bin } = /** @type {{ bin?: string | Record<string, string> }} */ (manifest);
     const file = typeof bin === 'string' ? bin : bin?.[tool];
-    if (file !== undefined) return join(dirname(manifest), file);
+    if (file !== undefined) return join(dirname(path), file);
   } catch {
     // No such package: the message below says so.
   }

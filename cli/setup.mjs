@@ -100,11 +100,14 @@ export async function runUnderNode(file, args, { inProcess = false, endWithParen
  */
 export function endWithParent() {
   const end = () => process.kill(process.pid, 'SIGTERM');
-  if (!('connected' in process)) return onNpmGone(end);
-  if (!process.connected) end();
-  process.on('disconnect', end);
-  // A listener makes the channel hold the process open, which is for the program's own work to do.
-  process.channel?.unref();
+  if ('connected' in process) {
+    if (!process.connected) end();
+    process.on('disconnect', end);
+    // A listener makes the channel hold the process open, which is for the program's own work to do.
+    process.channel?.unref();
+  } else {
+    onNpmGone(end);
+  }
 }
 
 /**

@@ -176,5 +176,5 @@ describe('eslint.config.js', () => {
       '@typescript-eslint/no-floating-promises',
       '@typescript-eslint/switch-exhaustiveness-check',
     ]);
-  }, 60_000);
+  }, 120_000);
 });

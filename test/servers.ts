@@ -16,7 +16,7 @@ export function describeWithServer<Name extends ServerName>(
 ): void {
   const servers = inject('servers');
   const missing = inject('missingServers');
-  const needed: readonly ServerName[] = typeof names === 'string' ? [names] : (names as readonly Name[]);
+  const needed: readonly ServerName[] = typeof names === 'string' ? [names] : names;
   const absent = needed.filter((name) => servers[name] === undefined);
   if (absent.length === 0) {
     describe(title, () => suite(servers as Required<Pick<LocalServers, Name>>));

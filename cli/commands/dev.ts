@@ -14,7 +14,7 @@ import { runUntilStopped } from '../run-role.ts';
 export async function dev(config: Config, options: { readonly real: boolean }): Promise<void> {
   if (config.production) throw new ConfigError('spanway dev does not work with NODE_ENV=production: run each role by itself');
   const release = holdExclusive(join(config.dataDir, 'lock.db'));
-  const log = createLog(config, 'dev');
+  const log = createLog(config);
   try {
     await runUntilStopped(log, (onFatal) => start(config, options, log, onFatal));
   } finally {

@@ -22,7 +22,7 @@ export interface ChildOptions {
 
 export interface Child {
   /** Resolves when the server, with all it started, is gone. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /** A local server that did not start, with the end of what it printed. */
@@ -58,8 +58,10 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
   // A broken pipe to a watcher that is gone; its `exit` says so.
   watcher.stdin.on('error', () => {});
-  const exited = Promise.race([once(watcher, 'exit'), once(watcher, 'error')]).then(() => (ended = true));
-  let ended = false;
+  const state = { ended: false };
+  const exited = Promise.race([once(watcher, 'exit'), once(watcher, 'error')]).then(() => {
+    state.ended = true;
+  });
 
   async function stop(): Promise<void> {
     watcher.stdin.end();
@@ -67,12 +69,12 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
 
   const deadline = performance.now() + options.readyWithinMs;
-  while (!ended) {
+  while (!state.ended) {
     if (await options.ready().catch(() => false)) return { stop };
     if (performance.now() > deadline) break;
     await Promise.race([delay(POLL_MS), exited]);
   }
-  const why = ended ? 'ended before it answered' : `did not answer within ${String(options.readyWithinMs / 1000)} s`;
+  const why = state.ended ? 'ended before it answered' : `did not answer within ${options.readyWithinMs / 1000} s`;
   await stop();
   const printed = tail.trim();
   throw new LocalServerError(`${options.title} ${why}${printed ? `; it printed: ${printed}` : ' and printed nothing'}`, {

@@ -19,7 +19,7 @@ export async function startContainer(options: ContainerOptions): Promise<Child> 
   const { docker, image, title, ready } = options;
   if (!(await succeeds(docker, ['image', 'inspect', image]))) options.log(`${title}: fetching the image ${image}; this may take minutes`);
   const name = `spanway-${randomUUID()}`;
-  const publish = options.ports.flatMap(([host, container]) => ['--publish', `127.0.0.1:${String(host)}:${String(container)}`]);
+  const publish = options.ports.flatMap(([host, container]) => ['--publish', `127.0.0.1:${host}:${container}`]);
   return startChild({
     title,
     ready,

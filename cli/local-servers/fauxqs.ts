@@ -18,7 +18,7 @@ export const fauxqs: LocalServer<{ readonly endpoint: string }> = {
     return Promise.resolve({
       async start({ port: wanted }) {
         const port = wanted ?? (await freePort());
-        const endpoint = `http://127.0.0.1:${String(port)}`;
+        const endpoint = `http://127.0.0.1:${port}`;
         const child = await startChild({
           title: 'fauxqs',
           command: process.execPath,

@@ -71,7 +71,7 @@ export const moto: LocalServer<{ readonly endpoint: string }> = {
           await install(python, environment);
         }
         const port = wanted ?? (await freePort());
-        const endpoint = `http://127.0.0.1:${String(port)}`;
+        const endpoint = `http://127.0.0.1:${port}`;
         const child = await startChild({
           title: 'moto',
           command: pythonOf(environment),

@@ -1,13 +1,42 @@
 /** Google's Pub/Sub emulator, from the Cloud SDK's folder without its slow wrapper, or from a container. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { answersHttp, freePort, startChild } from './child.ts';
+import { answersHttp, type Child, freePort, startChild } from './child.ts';
 import { startContainer } from './container.ts';
 import { cloudSdk, docker, onPath, succeeds } from './programs.ts';
-import type { LocalServer } from './server.ts';
+import type { LocalServer, StartOptions } from './server.ts';
 
 const TITLE = 'the Pub/Sub emulator';
 const IMAGE = 'gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators';
+
+type Launch = (port: number, ready: () => Promise<boolean>, options: StartOptions) => Promise<Child>;
+
+/** `host` is for PUBSUB_EMULATOR_HOST. */
+export const pubsubEmulator: LocalServer<{ readonly host: string }> = {
+  async find() {
+    const launch = (await fromSdk()) ?? (await fromContainer());
+    if (!launch) {
+      const needs = 'gcloud components install pubsub-emulator, and Java 17 or newer';
+      return { missing: `there is neither the Google Cloud SDK with its Pub/Sub emulator (${needs}) nor a Docker engine that answers` };
+    }
+    return {
+      async start(options) {
+        const port = options.port ?? (await freePort());
+        const child = await launch(port, () => answersHttp(`http://127.0.0.1:${port}/`), options);
+        return { address: { host: `127.0.0.1:${port}` }, stop: child.stop };
+      },
+    };
+  },
+};
+
+async function fromSdk(): Promise<Launch | undefined> {
+  const sdk = await cloudSdk();
+  const jar = sdk === undefined ? undefined : await findJar(sdk);
+  const java = jar === undefined ? undefined : await findJava();
+  if (jar === undefined || java === undefined) return undefined;
+  const command = (port: number) => ({ command: java, args: ['-jar', jar, '--host=127.0.0.1', `--port=${port}`] });
+  return (port, ready) => startChild({ title: TITLE, ...command(port), ready, readyWithinMs: 60_000 });
+}
 
 /** The emulator's jar, whose name holds its version. */
 async function findJar(sdk: string): Promise<string | undefined> {
@@ -24,44 +53,10 @@ async function findJava(): Promise<string | undefined> {
   return java !== undefined && (await succeeds(java, ['-version'])) ? java : undefined;
 }
 
-/** `host` is for PUBSUB_EMULATOR_HOST. */
-export const pubsubEmulator: LocalServer<{ readonly host: string }> = {
-  async find() {
-    const sdk = await cloudSdk();
-    const jar = sdk === undefined ? undefined : await findJar(sdk);
-    const java = jar === undefined ? undefined : await findJava();
-    const engine = java === undefined ? await docker() : undefined;
-    if (java === undefined && engine === undefined) {
-      const lacking =
-        jar === undefined
-          ? 'the Google Cloud SDK’s Pub/Sub emulator (gcloud components install pubsub-emulator)'
-          : 'a Java runtime for the Pub/Sub emulator (install Java 17 or newer)';
-      return { missing: `there is neither ${lacking} nor a Docker engine that answers` };
-    }
-    return {
-      async start({ port: wanted, log }) {
-        const port = wanted ?? (await freePort());
-        const ready = () => answersHttp(`http://127.0.0.1:${String(port)}/`);
-        const child =
-          java !== undefined && jar !== undefined
-            ? await startChild({
-                title: TITLE,
-                command: java,
-                args: ['-jar', jar, '--host=127.0.0.1', `--port=${String(port)}`],
-                ready,
-                readyWithinMs: 60_000,
-              })
-            : await startContainer({
-                title: TITLE,
-                docker: engine ?? '',
-                image: IMAGE,
-                ports: [[port, 8085]],
-                command: ['gcloud', 'beta', 'emulators', 'pubsub', 'start', '--host-port=0.0.0.0:8085'],
-                ready,
-                log,
-              });
-        return { address: { host: `127.0.0.1:${String(port)}` }, stop: child.stop };
-      },
-    };
-  },
-};
+async function fromContainer(): Promise<Launch | undefined> {
+  const engine = await docker();
+  if (engine === undefined) return undefined;
+  const command = ['gcloud', 'beta', 'emulators', 'pubsub', 'start', '--host-port=0.0.0.0:8085'];
+  return (port, ready, { log }) =>
+    startContainer({ title: TITLE, docker: engine, image: IMAGE, ports: [[port, 8085]], command, ready, log });
+}

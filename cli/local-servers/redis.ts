@@ -25,7 +25,7 @@ export const redis: LocalServer<{ readonly url: string }> = {
           ready: () => answersLine(port, 'PING', '+PONG'),
           readyWithinMs: 30_000,
         });
-        return { address: { url: `redis://127.0.0.1:${String(port)}` }, stop: child.stop };
+        return { address: { url: `redis://127.0.0.1:${port}` }, stop: child.stop };
       },
     };
   },

@@ -24,5 +24,5 @@ export interface StartOptions {
 
 export interface Started<Address> {
   readonly address: Address;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }

@@ -6,6 +6,7 @@
  * for one, starts `emulator_main` and leaves it running.
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** What the starter asks for: one JSON object, the only argument. */
 export interface WatchedCommand {
@@ -26,17 +27,24 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 // Its own group (`detached`), so that one signal reaches all that it starts.
 const server = spawn(command, args, { detached: true, stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, ...env } });
 
-function signalGroup(signal: NodeJS.Signals): void {
-  if (server.pid === undefined) return;
+/** Whether anybody was there to get it. */
+function signalGroup(signal: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(-server.pid, signal);
+    return server.pid !== undefined && process.kill(-server.pid, signal);
   } catch {
-    // Nobody is left in the group.
+    return false;
   }
 }
 
-function finish(code: number): never {
+/** How long the killed have to let go of their ports. A zombie that process 1 does not collect stays in the group for ever. */
+const GONE_WITHIN_MS = 250;
+
+let finishing = false;
+async function finish(code: number): Promise<void> {
+  if (finishing) return;
+  finishing = true;
   signalGroup('SIGKILL');
+  for (let waitedMs = 0; waitedMs < GONE_WITHIN_MS && signalGroup(0); waitedMs += 10) await delay(10);
   const [program, ...rest] = cleanup ?? [];
   if (program !== undefined) spawnSync(program, rest, { stdio: 'ignore', timeout: 10_000 });
   process.exit(code);
@@ -44,12 +52,12 @@ function finish(code: number): never {
 
 server.on('error', (error) => {
   process.stderr.write(`${error.message}\n`);
-  finish(127);
+  void finish(127);
 });
-server.on('exit', (code) => finish(code ?? 1));
+server.on('exit', (code) => void finish(code ?? 1));
 
 function starterIsGone(): void {
   signalGroup('SIGTERM');
-  setTimeout(() => finish(0), graceMs);
+  setTimeout(() => void finish(0), graceMs);
 }
 process.stdin.on('end', starterIsGone).on('error', starterIsGone).resume();

@@ -23,8 +23,8 @@ export const EVENTBRIDGE_CAPABILITIES: EventsCapabilities = Object.freeze({
 /** Requests of one `send` under way at once. A commit of 500 submissions is 50 requests. */
 const PARALLEL = 4;
 
-/** Six tries in about 3 to 6 s; the wait doubles, and each is stretched by a random factor between 1 and 2. */
-const RETRY: RetryOptions = { retries: 5, minTimeout: 100, factor: 2, maxTimeout: 2_000, randomize: true };
+/** Six tries in about 3 to 6 s if they fail at once, and none begun after 15 s; each wait is stretched by a random factor of 1 to 2. */
+const RETRY: RetryOptions = { retries: 5, minTimeout: 100, factor: 2, maxTimeout: 2_000, randomize: true, maxRetryTime: 15_000 };
 
 /**
  * What no repetition mends, as an exception of the request or as the code of an entry. All else is tried again, an

@@ -149,7 +149,7 @@ class SqliteQueue implements Queue, Provisionable {
         const rows = this.#file
           .prepare(
             `SELECT seq, receive_count, body, attributes FROM queue_messages CROSS JOIN queue_bodies USING (seq)
-             WHERE group_id = ? ORDER BY seq LIMIT ?`,
+             WHERE queue_messages.group_id = ? ORDER BY seq LIMIT ?`,
           )
           .all(group, maxCount - messages.length) as { seq: number; receive_count: number; body: string; attributes: string }[];
         const visibleAt = now + visibilityMs;

@@ -150,7 +150,8 @@ class SqsQueue implements Queue, Provisionable {
         }),
       ),
     );
-    if (failed.length > 0 && failed.length === messages.length) throw failed[0];
+    const [first] = failed;
+    if (first && failed.length === messages.length) throw first;
   }
 
   async extend(messages: readonly QueueMessage[], visibilityMs: number): Promise<void> {
@@ -167,7 +168,8 @@ class SqsQueue implements Queue, Provisionable {
         }),
       ),
     );
-    if (failed.length > 0) throw failed[0];
+    const [first] = failed;
+    if (first) throw first;
   }
 
   /**

@@ -15,11 +15,9 @@ export class FileSecrets implements Secrets {
     // A checked name has no dot and no slash, so it stays in the folder.
     checkName(name);
     const path = join(this.#folder, name);
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new MissingSecretError(
-        name,
-        error.code === 'ENOENT' ? `there is no file ${path}` : `the file ${path} cannot be read (${error.code ?? error.name})`,
-      );
+    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+      const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+      throw new MissingSecretError(name, code === 'ENOENT' ? `there is no file ${path}` : `the file ${path} cannot be read (${code})`);
     });
     // Editors and `echo` put one line break at the end.
     const value = text.replace(/\r?\n$/, '');

@@ -38,7 +38,8 @@ export function toMutations(mutations: readonly StoreMutation[]): Mutation[] {
   let kind = '';
   let rows: ListValue[] = [];
   for (const mutation of mutations) {
-    const next = mutation.op === 'delete' ? `delete ${mutation.table.name}` : `${mutation.op} ${mutation.table.name} ${mutation.columns.join(' ')}`;
+    const next =
+      mutation.op === 'delete' ? `delete ${mutation.table.name}` : `${mutation.op} ${mutation.table.name} ${mutation.columns.join(' ')}`;
     if (next !== kind) {
       kind = next;
       rows = [];

@@ -25,7 +25,8 @@ export function parseSpannerUrl(url: URL): SpannerConfig {
   const [instance = '', database = '', ...rest] = url.pathname.slice(1).split('/');
   if (url.host === '' || instance === '' || database === '' || rest.length > 0) fail('project, instance and database are needed');
   // https://cloud.google.com/spanner/quotas#databases
-  if (!/^[a-z][a-z0-9_-]{0,28}[a-z0-9]$/.test(database)) fail(`${JSON.stringify(database)} is no database id (2 to 30 of a-z, 0-9, _ and -)`);
+  if (!/^[a-z][a-z0-9_-]{0,28}[a-z0-9]$/.test(database))
+    fail(`${JSON.stringify(database)} is no database id (2 to 30 of a-z, 0-9, _ and -)`);
 
   const known = ['emulator', 'timeoutMs', 'transactionTimeoutMs'];
   for (const name of url.searchParams.keys()) if (!known.includes(name)) fail(`there is no option ${name}`);
@@ -48,14 +49,10 @@ export function parseSpannerUrl(url: URL): SpannerConfig {
 }
 
 export function makeClient(config: SpannerConfig): Spanner {
-  const client = withEmulator(config, () => new Spanner({ projectId: config.project }));
-  // An emulator is called without credentials, but where there are none the client asks a metadata server, which off
-  // Google Cloud takes a while and prints a warning. These are never used.
-  if (config.emulator !== undefined) {
-    const unused = { type: 'authorized_user', client_id: 'none', client_secret: 'none', refresh_token: 'none' };
-    client.options.authClient = client.auth.fromJSON(unused);
-  }
-  return client;
+  if (config.emulator === undefined) return new Spanner({ projectId: config.project });
+  // An emulator is called without credentials. Left to find out the universe, the client would ask a metadata server,
+  // which off Google Cloud takes a while and prints a warning.
+  return withEmulator(config, () => new Spanner({ projectId: config.project, universeDomain: 'googleapis.com' }));
 }
 
 /**

@@ -149,9 +149,13 @@ export function spannerStoreError(error: unknown, where: string): StoreError {
   const text = message.replace(/^\d+ [A-Z_]+: /, '');
   const row = code === undefined ? { name: 'client', messages: clientMessages, otherwise: UNKNOWN } : table[code];
   const meaning = row?.messages?.find(([pattern]) => pattern.test(text))?.[1] ?? row?.otherwise ?? UNKNOWN;
-  return new StoreError(meaning.failure, `${where}: ${row?.name ?? `code ${code}`}: ${text}${meaning.advice ? ` (${meaning.advice})` : ''}`, {
-    ...(meaning.reason ? { reason: meaning.reason } : {}),
-    context: { where, ...(code === undefined ? {} : { grpcCode: code }) },
-    cause: error,
-  });
+  return new StoreError(
+    meaning.failure,
+    `${where}: ${row?.name ?? `code ${code}`}: ${text}${meaning.advice ? ` (${meaning.advice})` : ''}`,
+    {
+      ...(meaning.reason ? { reason: meaning.reason } : {}),
+      context: { where, ...(code === undefined ? {} : { grpcCode: code }) },
+      cause: error,
+    },
+  );
 }

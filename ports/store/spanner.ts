@@ -47,7 +47,10 @@ export class SpannerStore implements Store, SchemaAdmin {
     });
   }
 
-  async readWrite<T>(options: CommitOptions, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }> {
+  async readWrite<T>(
+    options: CommitOptions,
+    work: (transaction: StoreTransaction) => Promise<T>,
+  ): Promise<CommitResult & { readonly value: T }> {
     const requestOptions = { transactionTag: options.tag };
     try {
       return await this.#attempt('read-write transaction', (database) =>
@@ -212,7 +215,12 @@ export class SpannerStore implements Store, SchemaAdmin {
     }
   }
 
-  async #readOn(snapshot: Snapshot, table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<(readonly Cell[] | undefined)[]> {
+  async #readOn(
+    snapshot: Snapshot,
+    table: TableDefinition,
+    keys: readonly Key[],
+    columns: readonly string[],
+  ): Promise<(readonly Cell[] | undefined)[]> {
     if (keys.length === 0) return [];
     // Spanner answers in its own order, so rows are found again by their key.
     const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];

@@ -30,7 +30,7 @@ export function unbinder(column: ColumnDefinition): Unbind {
     case 'BOOL':
       return (value) => (value === null ? null : Number(value) !== 0);
     case 'TIMESTAMP':
-      return (value) => (value === null ? null : (trimTimestamp(value as string) ?? (value as string)));
+      return (value) => (value === null ? null : shownTimestamp(value as string));
     case 'BYTES':
       return (value) => (value === null ? null : Buffer.from(value as Uint8Array).toString('base64'));
     default:
@@ -42,6 +42,13 @@ export function unbinder(column: ColumnDefinition): Unbind {
 export function storedTimestamp(text: string): string | undefined {
   const time = trimTimestamp(text);
   return time && `${time.slice(0, 19)}.${time.slice(20, -1).padEnd(9, '0')}Z`;
+}
+
+const STORED_LENGTH = '0001-01-01T00:00:00.000000000Z'.length;
+
+/** A table of other hands may hold times of other lengths. */
+function shownTimestamp(text: string): string {
+  return text.length === STORED_LENGTH ? text.replace(/\.?0*Z$/, 'Z') : (trimTimestamp(text) ?? text);
 }
 
 const scalars: Record<ScalarType, (column: ColumnDefinition, cell: Cell) => SQLInputValue> = {

@@ -3,7 +3,15 @@
  * (the exact type, interleaving, the age limit) stands in comments, which SQLite keeps with the table: there
  * `sqlite-schema.ts` reads it, and there is no second place to get out of step.
  */
-import { type ColumnDefinition, type ColumnType, columnNamed, type IndexDefinition, type ScalarType, type TableDefinition, typeName } from '../../schemas/resource/table.ts';
+import {
+  type ColumnDefinition,
+  type ColumnType,
+  columnNamed,
+  type IndexDefinition,
+  type ScalarType,
+  type TableDefinition,
+  typeName,
+} from '../../schemas/resource/table.ts';
 
 export const STORAGE: Record<ScalarType, string> = {
   STRING: 'TEXT',

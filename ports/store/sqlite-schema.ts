@@ -94,7 +94,11 @@ function indexesOf(file: SqliteFile, table: string): ExistingTable['indexes'] {
   return indexes.map((index) => {
     const sql = file.prepare(`SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?`).get(index['name'] as string)?.['sql'];
     // An expression has no name here; ours are coalesce("column", …), in the index's text at the same place.
-    const written = [...String(sql).slice(String(sql).indexOf('(')).matchAll(/(?:coalesce\()?"([^"]+)"(?:, (?:0|X'')\))?/g)];
+    const written = [
+      ...String(sql)
+        .slice(String(sql).indexOf('('))
+        .matchAll(/(?:coalesce\()?"([^"]+)"(?:, (?:0|X'')\))?/g),
+    ];
     const parts = file.prepare('SELECT seqno, name FROM pragma_index_info(?) ORDER BY seqno').all(index['name'] as string);
     return {
       name: index['name'] as string,

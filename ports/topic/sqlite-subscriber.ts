@@ -33,6 +33,12 @@ interface KeyRow {
   readonly resets: number;
 }
 
+interface Claimed {
+  readonly out: Out;
+  readonly row: MessageRow;
+  readonly attempt: number;
+}
+
 interface MessageRow {
   readonly seq: number;
   readonly attributes: string;
@@ -117,23 +123,12 @@ export class SqliteSubscriber implements Subscriber {
     const claiming = !this.#stopping;
     if (acked.length === 0 && nacked.size === 0 && !(claiming && this.#claimable().length > 0)) return;
 
-    const claimed: { out: Out; row: MessageRow; attempt: number }[] = [];
-    let released = false;
-    let more = false;
+    const claimed: Claimed[] = [];
+    let written: { released: boolean; more: boolean };
     try {
-      this.#file.transaction(() => {
-        for (const { seq } of acked) this.#file.prepare('DELETE FROM topic_messages WHERE seq = ?').run(seq);
-        for (const [key, seq] of nacked) this.#goBack(key, seq);
-        for (const key of new Set([...acked.map((out) => out.key), ...nacked.keys()])) {
-          if (!this.#out.has(key)) released = this.#release(key) || released;
-        }
-        if (claiming) {
-          const keys = this.#claimable();
-          // Each of the process's subscribers leaves some to the others.
-          const share = Math.ceil(keys.length / Math.max(1, this.#signal.size));
-          for (const key of keys.slice(0, share)) more = this.#claim(key, claimed) || more;
-          more ||= share < keys.length;
-        }
+      written = this.#file.transaction(() => {
+        const released = this.#settleAll(acked, nacked);
+        return { released, more: claiming && this.#claimAll(claimed) };
       });
     } catch (error) {
       for (const { out } of claimed) this.#outstanding?.remove(out.bytes);
@@ -147,9 +142,30 @@ export class SqliteSubscriber implements Subscriber {
       this.#out.set(out.key, ofKey.set(out.seq, out));
     }
     // Including this one's own: what it nacked is to be handed out again.
-    if (released) this.#signal.notify();
-    if (more || nacked.size > 0) this.#turnSoon();
+    if (written.released) this.#signal.notify();
+    if (written.more || nacked.size > 0) this.#turnSoon();
     for (const { out, row, attempt } of claimed) this.#handOut(out, row, attempt);
+  }
+
+  /** Writes acks and nacks, and lets go of keys of which nothing is out any more. Whether another may go on with one. */
+  #settleAll(acked: readonly Out[], nacked: ReadonlyMap<string, number>): boolean {
+    for (const { seq } of acked) this.#file.prepare('DELETE FROM topic_messages WHERE seq = ?').run(seq);
+    for (const [key, seq] of nacked) {
+      this.#file
+        .prepare('UPDATE topic_keys SET next = ?, resets = resets + 1 WHERE subscription = ? AND key = ? AND owner = ?')
+        .run(seq, this.#subscription, key, this.#owner);
+    }
+    const touched = new Set([...acked.map((out) => out.key), ...nacked.keys()]);
+    return [...touched].filter((key) => !this.#out.has(key) && this.#release(key)).length > 0;
+  }
+
+  /** Whether more could be claimed. */
+  #claimAll(claimed: Claimed[]): boolean {
+    const keys = this.#claimable();
+    // Each of the process's subscribers leaves some to the others.
+    const share = Math.ceil(keys.length / Math.max(1, this.#signal.size));
+    const cut = keys.slice(0, share).filter((key) => this.#claim(key, claimed));
+    return claimed.length > 0 && (cut.length > 0 || share < keys.length);
   }
 
   /** Keys with something to hand out that no other subscriber holds; none when there is no room. */
@@ -164,7 +180,7 @@ export class SqliteSubscriber implements Subscriber {
   }
 
   /** Claims the key's messages while there is room. Whether some were left. */
-  #claim(key: KeyRow, claimed: { out: Out; row: MessageRow; attempt: number }[]): boolean {
+  #claim(key: KeyRow, claimed: Claimed[]): boolean {
     const rows = this.#file
       .prepare('SELECT seq, attributes, data FROM topic_messages WHERE subscription = ? AND key = ? AND seq >= ? ORDER BY seq')
       .iterate(this.#subscription, key.key, key.next) as Iterable<unknown> as Iterable<MessageRow>;
@@ -187,6 +203,8 @@ export class SqliteSubscriber implements Subscriber {
     this.#file
       .prepare('UPDATE topic_keys SET next = ?, high = ?, resets = ?, owner = ?, lease_until = ? WHERE subscription = ? AND key = ?')
       .run(next, high, resets, this.#owner, Date.now() + LEASE_MS, this.#subscription, key.key);
+    // Acked late by one that had lost the key.
+    if (count === 0 && !this.#out.has(key.key)) this.#release(key.key);
     return next !== null;
   }
 
@@ -230,12 +248,6 @@ export class SqliteSubscriber implements Subscriber {
     if (ofKey?.size === 0) this.#out.delete(out.key);
   }
 
-  #goBack(key: string, seq: number): void {
-    this.#file
-      .prepare('UPDATE topic_keys SET next = ?, resets = resets + 1 WHERE subscription = ? AND key = ? AND owner = ?')
-      .run(seq, this.#subscription, key, this.#owner);
-  }
-
   /** Lets go of a key of which nothing is out here. Whether it has messages for somebody else. */
   #release(key: string): boolean {
     const left = this.#file
@@ -256,28 +268,28 @@ export class SqliteSubscriber implements Subscriber {
   #extend(): void {
     this.#extendedAt = performance.now();
     if (this.#out.size === 0) return;
-    this.#file
-      .prepare('UPDATE topic_keys SET lease_until = ? WHERE subscription = ? AND owner = ?')
-      .run(Date.now() + LEASE_MS, this.#subscription, this.#owner);
-    const rows = this.#file
-      .prepare('SELECT key FROM topic_keys WHERE subscription = ? AND owner = ?')
-      .all(this.#subscription, this.#owner) as { key: string }[];
-    const held = new Set(rows.map((row) => row.key));
-    for (const [key, ofKey] of [...this.#out]) {
-      if (!held.has(key)) for (const out of [...ofKey.values()]) this.#settle(out);
-    }
+    const lost = this.#file.transaction(() => {
+      const until = Date.now() + LEASE_MS;
+      const extend = this.#file.prepare('UPDATE topic_keys SET lease_until = ? WHERE subscription = ? AND key = ? AND owner = ?');
+      return [...this.#out].filter(([key]) => extend.run(until, this.#subscription, key, this.#owner).changes === 0);
+    });
+    for (const [, ofKey] of lost) for (const out of [...ofKey.values()]) this.#settle(out);
   }
 
   /** Frees the keys of subscribers that have died, from their first message on. */
   #reclaim(): void {
     const rows = this.#file
-      .prepare('SELECT key, owner, lease_until FROM topic_keys WHERE subscription = ? AND owner IS NOT NULL AND owner <> ?')
-      .all(this.#subscription, this.#owner) as { key: string; owner: string; lease_until: number }[];
+      .prepare('SELECT key, owner, lease_until FROM topic_keys WHERE subscription = ? AND owner IS NOT NULL')
+      .all(this.#subscription) as { key: string; owner: string; lease_until: number }[];
     const now = Date.now();
-    const dead = rows.filter((row) => row.lease_until <= now || hasEnded(row.owner));
-    if (dead.length === 0) return;
+    const free = rows.filter(({ key, owner, lease_until: until }) => {
+      // One of its own is left over when a claim was written although its commit failed.
+      if (owner === this.#owner) return until <= now && !this.#out.has(key);
+      return until <= now || hasEnded(owner);
+    });
+    if (free.length === 0) return;
     this.#file.transaction(() => {
-      for (const { key, owner } of dead)
+      for (const { key, owner } of free)
         this.#file
           .prepare(
             `UPDATE topic_keys SET owner = NULL, resets = resets + 1,

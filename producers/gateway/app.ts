@@ -1,5 +1,5 @@
 /** The gateway: identity ▸ policy ▸ validation ▸ queue, statuses, and reads, as one HTTP application. */
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import type { Cache } from '../../ports/cache/port.ts';
 import type { Queue } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
@@ -52,8 +52,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   const { queue, store, cache, resources, identity, settings } = parts;
   const app = Fastify({
     loggerInstance: parts.log,
-    disableRequestLogging: true,
-    requestIdLogLabel: 'correlationId',
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
     requestIdHeader: false,
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,

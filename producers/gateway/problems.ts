@@ -113,6 +113,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', String(retryAfterSeconds));
   void reply
     .code(status)
+    .header('correlation-id', request.id)
     .type('application/problem+json')
     .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, ...(errors ? { errors } : {}) }));
 }

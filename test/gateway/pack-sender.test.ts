@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openQueue } from '../../ports/queue/index.ts';
+import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
+import { UnavailableError } from '../../producers/gateway/errors.ts';
+import { PackSender, type PackSenderSettings } from '../../producers/gateway/pack-sender.ts';
+import { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { startTestGateway } from '../fixtures/gateways.ts';
+import { makeTemporaryFolder } from '../temp.ts';
+
+const ring = new KeyRing([{ id: 'k1', key: randomBytes(32) }]);
+const settings: PackSenderSettings = { maxPackEnvelopes: 3, maxPackBytes: 100, maxSends: 1, maxPending: 50 };
+
+/** A real queue whose sends can be held, and answered as a broken network would. */
+class HeldQueue {
+  readonly sends: (readonly QueueEntry[])[] = [];
+  answer: (results: readonly SendResult[]) => readonly SendResult[] = (results) => results;
+  #gate = Promise.withResolvers<undefined>();
+
+  constructor(queue: Queue) {
+    this.queue = {
+      ...bound(queue),
+      send: async (entries) => {
+        this.sends.push(entries);
+        await this.#gate.promise;
+        return this.answer(await queue.send(entries));
+      },
+    };
+  }
+
+  readonly queue: Queue;
+
+  release(): void {
+    this.#gate.resolve(undefined);
+  }
+}
+
+function bound(queue: Queue): Queue {
+  return {
+    capabilities: queue.capabilities,
+    send: (entries) => queue.send(entries),
+    receive: (options) => queue.receive(options),
+    delete: (messages) => queue.delete(messages),
+    extend: (messages, ms) => queue.extend(messages, ms),
+    deadLetter: (message, reason) => queue.deadLetter(message, reason),
+    ping: () => queue.ping(),
+    close: () => queue.close(),
+  };
+}
+
+describe('the pack sender', () => {
+  let real: Queue;
+  let held: HeldQueue;
+  let remove: () => Promise<void>;
+  beforeEach(async () => {
+    const folder = await makeTemporaryFolder();
+    const queue = await openQueue(`sqlite:${folder.path}/q.db`);
+    await queue.provision();
+    real = queue;
+    held = new HeldQueue(queue);
+    remove = folder.remove;
+  });
+  afterEach(async () => {
+    await real.close();
+    await remove();
+  });
+
+  const bodies = (send: readonly QueueEntry[]): string[] => send.map((entry) => entry.body);
+  const firstSend = async (): Promise<void> => {
+    while (held.sends.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  it('sends one pack for what arrives together, and gathers the rest behind it in order', async () => {
+    const sender = new PackSender(held.queue, () => ring, settings);
+    const sent = [sender.send(1, '"a"'), sender.send(2, '"b"')];
+    await firstSend();
+    for (const text of ['"c"', '"d"', '"e"', '"f"']) sent.push(sender.send(1, text));
+    held.release();
+    await Promise.all(sent);
+    expect(held.sends.map(bodies)).toEqual([['["a"]', '["b"]'], ['["c","d","e"]'], ['["f"]']]);
+    expect(held.sends[0]?.map((entry) => entry.group)).toEqual(['1', '2']);
+  });
+
+  it('answers no one before the queue has acknowledged', async () => {
+    const sender = new PackSender(held.queue, () => ring, settings);
+    let answered = false;
+    const sent = sender.send(1, '"a"').then(() => (answered = true));
+    await firstSend();
+    expect(answered).toBe(false);
+    held.release();
+    await sent;
+  });
+
+  it('sends an envelope that is larger than a pack alone', async () => {
+    const sender = new PackSender(held.queue, () => ring, settings);
+    held.release();
+    const large = JSON.stringify('x'.repeat(200));
+    await Promise.all([sender.send(1, '"a"'), sender.send(1, large), sender.send(1, '"b"')]);
+    expect(held.sends.flatMap(bodies)).toEqual(['["a"]', `[${large}]`, '["b"]']);
+  });
+
+  it('fails the callers of an entry that the queue did not take, and no others', async () => {
+    const sender = new PackSender(held.queue, () => ring, settings);
+    held.answer = (results) => results.map((r, i) => (i === 1 ? { status: 'unknown', error: new Error('lost') } : r));
+    held.release();
+    const [first, second] = await Promise.allSettled([sender.send(1, '"a"'), sender.send(2, '"b"')]);
+    expect(first.status).toBe('fulfilled');
+    expect(second).toMatchObject({ status: 'rejected', reason: expect.any(UnavailableError) as Error });
+  });
+
+  it('refuses more than may wait, and is empty after a drain', async () => {
+    const sender = new PackSender(held.queue, () => ring, { ...settings, maxPending: 2 });
+    const sent = [sender.send(1, '"a"'), sender.send(1, '"b"')];
+    await expect(sender.send(1, '"c"')).rejects.toThrow(UnavailableError);
+    held.release();
+    await sender.drain();
+    await Promise.all(sent);
+  });
+});
+
+describe('the gateway, when its queue is away', () => {
+  it('answers 503 with Retry-After, and never 202', async () => {
+    const gateway = await startTestGateway({
+      queue: (queue) => ({
+        ...bound(queue),
+        send: (entries) => Promise.resolve(entries.map(() => ({ status: 'unknown' as const, error: new Error('gone') }))),
+      }),
+    });
+    try {
+      const response = await gateway.call({ method: 'PUT', url: '/v1/orders/o1', payload: { customer: 'c', status: 'open' } });
+      expect(response.statusCode).toBe(503);
+      expect(response.headers['retry-after']).toBe('1');
+      expect(response.json<{ detail: string }>().detail).toMatch(/same Idempotency-Key/);
+    } finally {
+      await gateway.close();
+    }
+  });
+});

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { startApplier } from '../consumers/applier/applier.ts';
 import { startBridge } from '../consumers/bridge/bridge.ts';
 import { openCache } from '../ports/cache/index.ts';
+import type { Cache } from '../ports/cache/port.ts';
 import { openEvents } from '../ports/events/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
@@ -26,6 +27,8 @@ export interface RoleContext {
   readonly config: Config;
   readonly resources: ResourceSource;
   readonly log: Logger;
+  /** Shared by the roles of one process, and closed by who opened it. Without it each role opens its own. */
+  readonly cache?: Cache;
   /** Hears of a fault after which the role does nothing any more. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -36,7 +39,7 @@ export interface OidcIssuer {
 }
 
 export async function startGatewayRole(
-  { config, resources, log }: RoleContext,
+  { config, resources, log, cache: shared }: RoleContext,
   oidc: OidcIssuer = configuredIssuer(config),
 ): Promise<Role & { readonly url: string }> {
   const secrets = await openSecrets(config.secrets);
@@ -44,7 +47,7 @@ export async function startGatewayRole(
   const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, log);
   const queue = await openQueue(config.queue);
   const store = await openStore(config.store);
-  const cache = await openCache(config.cache);
+  const cache = shared ?? (await openCache(config.cache));
   const app = buildGateway({
     queue,
     store,
@@ -80,7 +83,7 @@ export async function startGatewayRole(
       await app.close();
       packKeys.stop();
       receiptKeys.stop();
-      await Promise.all([queue.close(), store.close(), cache.close()]);
+      await Promise.all([queue.close(), store.close(), shared ? undefined : cache.close()]);
     },
   };
 }
@@ -108,13 +111,13 @@ export async function startBridgeRole({ config, log, onFatal }: RoleContext): Pr
   };
 }
 
-export async function startApplierRole({ config, resources, log, onFatal }: RoleContext): Promise<Role> {
+export async function startApplierRole({ config, resources, log, onFatal, cache: shared }: RoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
   const packKeys = await followKeys(secrets, PACK_KEYS, log);
   const topic = await openTopic(config.topic);
   const store = await openStore(config.store);
   const events = await openEvents(config.events);
-  const cache = await openCache(config.cache);
+  const cache = shared ?? (await openCache(config.cache));
   const applier = startApplier({
     subscriber: topic.subscriber(),
     store,
@@ -130,7 +133,7 @@ export async function startApplierRole({ config, resources, log, onFatal }: Role
     async stop() {
       await applier.stop();
       packKeys.stop();
-      await Promise.all([store.close(), events.close(), cache.close()]);
+      await Promise.all([store.close(), events.close(), shared ? undefined : cache.close()]);
     },
   };
 }

@@ -1,6 +1,7 @@
 /** `spanway dev`: every role in one process, on the embedded adapters or on real local servers. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { openCache } from '../../ports/cache/index.ts';
 import { holdExclusive } from '../../ports/sqlite/lock.ts';
 import { type Config, ConfigError, withAdapters } from '../config.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
@@ -37,7 +38,9 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     const resources = await ResourceFolder.open(config.schemas);
     await provision(config);
     await applySchema(config, resources.current).then(({ differences }) => warnOf(log, differences));
-    const context: RoleContext = { config, resources, log, onFatal };
+    const cache = await openCache(config.cache);
+    running.push({ stop: () => cache.close() });
+    const context: RoleContext = { config, resources, log, onFatal, cache };
     const issuer = await startDevelopmentIssuer(config, { host: '127.0.0.1', port: 0 });
     running.push(issuer);
     running.push(await startApplierRole({ ...context, log: log.child({ role: 'applier' }) }));

@@ -15,6 +15,9 @@ export type RoleName = keyof typeof STARTERS;
 
 export async function role(name: RoleName, config: Config): Promise<void> {
   const log = createLog(config, name);
+  if (config.cache.startsWith('memory:') && name !== 'bridge') {
+    log.warn('SPANWAY_CACHE is memory: no signal of an outcome reaches another process; who waits for one looks for it from time to time');
+  }
   await runUntilStopped(log, async (onFatal) => {
     const resources = await ResourceFolder.open(config.schemas);
     const started = await STARTERS[name]({ config, resources, log, onFatal });

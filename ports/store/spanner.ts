@@ -1,12 +1,13 @@
 /** The cloud store: `spanner://PROJECT/INSTANCE/DATABASE`, on Google's client. Options: `spanner-config.ts`. */
-import { type Database, MutationSet, type Session, type Snapshot, type Spanner, type Transaction } from '@google-cloud/spanner';
-import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import type { Database, Snapshot, Spanner, Transaction } from '@google-cloud/spanner';
+import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
 import { compareTables } from './compare.ts';
 import type { CommitOptions, CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
-import { fromRaw, keepValuesRaw, keyText, timestampText, toList, toMutations } from './spanner-cells.ts';
+import { timestampText, toMutations } from './spanner-cells.ts';
 import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
+import { holdFailedBegin, pauseAfterFailures, readRows, streamOptions, withSession } from './spanner-session.ts';
 
 /** How often "invalid mutation key" is tried again: https://github.com/googleapis/google-cloud-node/issues/9153 */
 const MUTATION_KEY_RETRIES = 3;
@@ -23,6 +24,11 @@ class WorkFailed extends Error {
   override readonly name = 'WorkFailed';
 }
 
+/** Kept from the runner too: it would run again on the same session, if it is a multiplexed one, for ever. */
+class SessionGone extends Error {
+  override readonly name = 'SessionGone';
+}
+
 export class SpannerStore implements Store, SchemaAdmin {
   readonly #config: SpannerConfig;
   readonly #client: Spanner;
@@ -36,15 +42,17 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 
   commit(mutations: readonly StoreMutation[], options: CommitOptions): Promise<CommitResult> {
-    const proto = toMutations(mutations);
-    return this.#attempt('commit', async (database) => {
-      // One request: a transaction of a single use, with its mutations in it.
-      const set = Object.assign(new MutationSet(), { proto: () => proto });
-      // The client's types leave out the tag and the deadline; its code takes them.
-      const settings: object = { requestOptions: { transactionTag: options.tag }, gaxOptions: { timeout: this.#config.timeoutMs } };
-      const [response] = await database.writeAtLeastOnce(set, settings);
-      return { commitTimestamp: timestampText(response.commitTimestamp) };
-    });
+    const proto = asMutations(mutations);
+    const { timeoutMs } = this.#config;
+    return this.#attempt('commit', (database) =>
+      withSession(database, timeoutMs, async (session) => {
+        // One request: never begun, the transaction is of a single use, with its mutations in it.
+        const transaction = session.transaction(undefined, { transactionTag: options.tag });
+        transaction.setQueuedMutations(proto);
+        const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
+        return { commitTimestamp: timestampText(response.commitTimestamp) };
+      }),
+    );
   }
 
   async readWrite<T>(
@@ -52,10 +60,14 @@ export class SpannerStore implements Store, SchemaAdmin {
     work: (transaction: StoreTransaction) => Promise<T>,
   ): Promise<CommitResult & { readonly value: T }> {
     const requestOptions = { transactionTag: options.tag };
+    const { timeoutMs, transactionTimeoutMs } = this.#config;
     try {
-      return await this.#attempt('read-write transaction', (database) =>
-        database.runTransactionAsync({ requestOptions, timeout: this.#config.transactionTimeoutMs }, async (transaction) => {
+      return await this.#attempt('read-write transaction', async (database) => {
+        // The runner waits for a session without a deadline; after this, there is one.
+        await withSession(database, timeoutMs, () => Promise.resolve());
+        return await database.runTransactionAsync({ requestOptions, timeout: transactionTimeoutMs }, async (transaction) => {
           holdFailedBegin(transaction);
+          pauseAfterFailures(transaction);
           // Again on each run: when the runner starts again, it makes a transaction without its tag.
           transaction.requestOptions = requestOptions;
           const writes: StoreMutation[] = [];
@@ -65,7 +77,7 @@ export class SpannerStore implements Store, SchemaAdmin {
             value = await work({
               read: async (table, keys, columns) => {
                 try {
-                  return await this.#readOn(transaction, table, keys, columns);
+                  return keys.length === 0 ? [] : await readRows(transaction, table, keys, columns, timeoutMs);
                 } catch (error) {
                   failedRead ??= error;
                   throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
@@ -77,41 +89,36 @@ export class SpannerStore implements Store, SchemaAdmin {
             if (failedRead !== undefined) throw failedRead;
           } catch (error) {
             // Raw, the runner knows it and starts again.
-            if (isGrpcError(failedRead) && (failedRead.code === ABORTED || isSessionNotFound(failedRead))) throw failedRead;
+            if (isGrpcError(failedRead) && failedRead.code === ABORTED) throw failedRead;
+            if (isSessionNotFound(failedRead)) throw new SessionGone('session gone', { cause: failedRead });
             // Its locks would be freed after ten seconds anyway, so a rollback that fails is no failure.
-            await transaction.rollback({ timeout: this.#config.timeoutMs }).catch(() => undefined);
-            throw new WorkFailed('work failed', { cause: error });
+            await transaction.rollback({ timeout: timeoutMs }).catch(() => undefined);
+            const cause = error === failedRead ? spannerStoreError(error, this.#at('read in a transaction')) : error;
+            throw new WorkFailed('work failed', { cause });
           }
-          transaction.setQueuedMutations(toMutations(writes) as Parameters<typeof transaction.setQueuedMutations>[0]);
-          const [response] = await transaction.commit({ gaxOptions: { timeout: this.#config.timeoutMs } });
-          return { commitTimestamp: timestampText(response.commitTimestamp), value };
-        }),
-      );
+          transaction.setQueuedMutations(asMutations(writes));
+          try {
+            const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
+            return { commitTimestamp: timestampText(response.commitTimestamp), value };
+          } catch (error) {
+            throw isSessionNotFound(error) ? new SessionGone('session gone', { cause: error }) : error;
+          }
+        });
+      });
     } catch (error) {
       throw error instanceof WorkFailed ? error.cause : error;
     }
   }
 
   read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]> {
-    return this.#attempt(`read of ${table.name}`, async (database) => {
-      // `table.read` of the client begins a transaction first: two requests. This is one, a single use.
-      const session = await borrowSession(database);
-      const snapshot = session.snapshot({ strong: true });
-      try {
-        return await this.#readOn(snapshot, table, keys, columns);
-      } catch (error) {
-        // So that the pool throws away a session that is gone.
-        if (isGrpcError(error)) session.lastError = error as typeof session.lastError & {};
-        throw error;
-      } finally {
-        snapshot.end();
-        database.sessionFactory_.release(session);
-      }
-    });
+    if (keys.length === 0) return Promise.resolve([]);
+    return this.#attempt(`read of ${table.name}`, (database) =>
+      this.#withSnapshot(database, (snapshot) => readRows(snapshot, table, keys, columns, this.#config.timeoutMs)),
+    );
   }
 
   async ping(): Promise<void> {
-    await this.#attempt('ping', (database) => database.run({ sql: 'SELECT 1', gaxOptions: { timeout: this.#config.timeoutMs } }));
+    await this.#attempt('ping', (database) => this.#query(database, 'SELECT 1'));
   }
 
   async close(): Promise<void> {
@@ -158,10 +165,7 @@ export class SpannerStore implements Store, SchemaAdmin {
 
   compare(tables: readonly TableDefinition[]): Promise<SchemaComparison> {
     return this.#attempt('compare', async (database) => {
-      const existing = await existingTables(async (sql) => {
-        const [rows] = await database.run({ sql, json: true, gaxOptions: { timeout: this.#config.timeoutMs } });
-        return rows as Record<string, unknown>[];
-      });
+      const existing = await existingTables((sql) => this.#query(database, sql));
       return compareTables(tables, existing, spannerDialect);
     });
   }
@@ -202,8 +206,9 @@ export class SpannerStore implements Store, SchemaAdmin {
       const database = this.#use();
       try {
         return await call(database);
-      } catch (error) {
-        if (error instanceof WorkFailed) throw error;
+      } catch (caught) {
+        if (caught instanceof WorkFailed) throw caught;
+        const error = caught instanceof SessionGone ? caught.cause : caught;
         if (isInvalidMutationKey(error) && retries < MUTATION_KEY_RETRIES) continue;
         // The client holds on to sessions that are gone: the database was made anew, or a multiplexed one was too old.
         if (isSessionNotFound(error) && this.#database === database) {
@@ -215,25 +220,23 @@ export class SpannerStore implements Store, SchemaAdmin {
     }
   }
 
-  async #readOn(
-    snapshot: Snapshot,
-    table: TableDefinition,
-    keys: readonly Key[],
-    columns: readonly string[],
-  ): Promise<(readonly Cell[] | undefined)[]> {
-    if (keys.length === 0) return [];
-    // Spanner answers in its own order, so rows are found again by their key.
-    const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];
-    const types = wanted.map((name) => columnNamed(table, name).type);
-    const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: { timeout: this.#config.timeoutMs } };
-    const rows = new Map<string, Cell[]>();
-    const stream = snapshot.createReadStream(table.name, request).on('response', keepValuesRaw);
-    for await (const row of stream as AsyncIterable<{ value: unknown }[]>) {
-      const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
-      const key = table.primaryKey.map((name) => cells[wanted.indexOf(name)] ?? null);
-      rows.set(keyText(table, key), cells.slice(0, columns.length));
-    }
-    return keys.map((key) => rows.get(keyText(table, key)));
+  /** A single use: `table.read` of the client would begin a transaction first. */
+  #withSnapshot<T>(database: Database, work: (snapshot: Snapshot) => Promise<T>): Promise<T> {
+    return withSession(database, this.#config.timeoutMs, async (session) => {
+      const snapshot = pauseAfterFailures(session.snapshot({ strong: true }));
+      try {
+        return await work(snapshot);
+      } finally {
+        snapshot.end();
+      }
+    });
+  }
+
+  #query(database: Database, sql: string): Promise<Record<string, unknown>[]> {
+    return this.#withSnapshot(database, async (snapshot) => {
+      const [rows] = await snapshot.run({ sql, json: true, gaxOptions: streamOptions(this.#config.timeoutMs) });
+      return rows as Record<string, unknown>[];
+    });
   }
 
   async #unlessThere(make: () => Promise<unknown>): Promise<void> {
@@ -246,26 +249,7 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 }
 
-function borrowSession(database: Database): Promise<Session> {
-  return new Promise((resolve, reject) => {
-    database.sessionFactory_.getSession((error, session) => {
-      if (session) resolve(session);
-      else reject(error ?? new Error('the client gave no session'));
-    });
-  });
-}
-
-/**
- * When a transaction's first read fails, the client begins the transaction by a second request and looks at neither
- * its result nor its failure (`void this.begin()`, transaction.js of 9.0.0): where the server is gone, that unhandled
- * rejection would end the process.
- */
-function holdFailedBegin(transaction: Transaction): void {
-  const begin = transaction.begin.bind(transaction) as (...args: unknown[]) => unknown;
-  const held = (...args: unknown[]): unknown => {
-    const result = begin(...args);
-    if (result instanceof Promise) result.catch(() => undefined);
-    return result;
-  };
-  transaction.begin = held as typeof transaction.begin;
+/** The client's type is the class of what its code takes as plain objects too. */
+function asMutations(mutations: readonly StoreMutation[]): Parameters<Transaction['setQueuedMutations']>[0] {
+  return toMutations(mutations) as Parameters<Transaction['setQueuedMutations']>[0];
 }

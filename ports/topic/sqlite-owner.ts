@@ -19,12 +19,17 @@ export function endOwner(owner: string): void {
   alive.delete(owner);
 }
 
-/** Whether the owner is known to have ended. Of one on another host nothing is known: its lease must run out. */
-export function hasEnded(owner: string): boolean {
-  const [host, pid] = owner.split(' ');
-  if (host !== hostname()) return false;
-  // A container's process often has the same number at every start.
+/** Whether the keys of an owner are anybody's. `leaseUntil` counts for those alone of whom nothing else is known. */
+export function isFree(owner: string, leaseUntil: number, now: number): boolean {
+  // A subscriber of this thread that is late to extend is only late. And a container's process often has the same
+  // number at every start, so this process may find leases of its predecessor.
   if (owner.startsWith(`${THIS_THREAD} `)) return !alive.has(owner);
+  return leaseUntil <= now || hasDied(owner);
+}
+
+function hasDied(owner: string): boolean {
+  const [host, pid] = owner.split(' ');
+  if (host !== hostname() || Number(pid) === process.pid) return false;
   try {
     process.kill(Number(pid), 0);
     return false;

@@ -7,7 +7,7 @@ import { PortUnavailableError } from '../errors.ts';
 import type { SqliteFile } from '../sqlite/database.ts';
 import { Outstanding } from './limits.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
-import { endOwner, hasEnded, newOwner } from './sqlite-owner.ts';
+import { endOwner, isFree, newOwner } from './sqlite-owner.ts';
 import { Signal } from '../sqlite/signal.ts';
 
 /** A key of a holder that can no longer extend its lease is anybody's after this. */
@@ -285,7 +285,7 @@ export class SqliteSubscriber implements Subscriber {
     const free = rows.filter(({ key, owner, lease_until: until }) => {
       // One of its own is left over when a claim was written although its commit failed.
       if (owner === this.#owner) return until <= now && !this.#out.has(key);
-      return until <= now || hasEnded(owner);
+      return isFree(owner, until, now);
     });
     if (free.length === 0) return;
     this.#file.transaction(() => {

@@ -21,6 +21,9 @@ export interface Status {
   readonly acceptedAt?: string;
 }
 
+/** How long a wait relies on the signal alone at first. */
+const FIRST_LOOK_MS = 1000;
+
 export class Statuses {
   readonly #store: Store;
   readonly #cache: Cache;
@@ -70,13 +73,19 @@ export class Statuses {
         const gone = new AbortController();
         const hangUp = (): void => gone.abort();
         client.socket.once('close', hangUp);
+        const end = performance.now() + seconds * 1000;
         try {
-          await listener.wait(seconds * 1000, gone.signal);
+          // Signals can be lost, so the ledger is asked from time to time, ever more rarely, and at the end.
+          for (let pauseMs = FIRST_LOOK_MS; !gone.signal.aborted; pauseMs *= 2) {
+            const leftMs = end - performance.now();
+            await listener.wait(Math.min(pauseMs, leftMs), gone.signal);
+            const outcome = await this.#outcome(id, receipt);
+            if (outcome || leftMs <= pauseMs) return outcome;
+          }
+          return undefined;
         } finally {
           client.socket.off('close', hangUp);
         }
-        // Signals can be lost, so the ledger is asked at the end of the wait in any case.
-        return gone.signal.aborted ? undefined : await this.#outcome(id, receipt);
       },
       close: () => {
         this.#waiters -= 1;

@@ -109,6 +109,19 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     expect(JSON.stringify([error, (error as Error).cause]) + String((error as Error).stack)).not.toContain('hush-hush');
   });
 
+  it('keeps values out of errors', async () => {
+    const server = await startRedis();
+    const cache = await open(server.address.url);
+    const raw = new Redis(server.address.url);
+    onTestFinished(() => raw.disconnect());
+    // Full: from now on it refuses writes, and ioredis names the whole command in its error.
+    await raw.config('SET', 'maxmemory', '1');
+    const error = await cache.set('key', 'hush-hush', LONG_MS).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(PortUnavailableError);
+    expect(String(error)).toContain('OOM');
+    expect(JSON.stringify([error, (error as Error).cause])).not.toContain('hush-hush');
+  });
+
   it('keeps all keys and channels under its prefix, and subscribes to a channel once, while it is listened to', async () => {
     const server = await startRedis();
     const cache = await open(server.address.url);
@@ -157,6 +170,16 @@ describeWithServer('redis', 'the Redis cache on a connection that hangs', ({ red
   afterEach(() => {
     for (const socket of sockets) socket.destroy();
     proxy.close();
+  });
+
+  it('fails a call that comes while the connection is made anew, rather than keep it', async () => {
+    const cache = await open(`redis://127.0.0.1:${port}`);
+    for (const socket of sockets) socket.destroy();
+    // The first one finds out.
+    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect.poll(() => cache.ping(), { timeout: 10_000 }).toBeUndefined();
+    expect(await cache.get('dropped')).toBeUndefined();
   });
 
   it('throws within a second, and comes back when it moves again', async () => {

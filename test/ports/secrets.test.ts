@@ -46,3 +46,13 @@ it('file: says which file it missed, and why it could not read one', async () =>
   await expect(secrets.get('folder')).rejects.toThrow(MissingSecretError);
   await expect(secrets.get('folder')).rejects.toThrow(/EISDIR/);
 });
+
+it('file: never reads outside its folder', async () => {
+  const folder = await temporaryFolder();
+  await mkdir(join(folder, 'secrets', 'inner'), { recursive: true });
+  await writeFile(join(folder, 'key'), 'value');
+  await writeFile(join(folder, 'secrets', 'inner', 'key'), 'value');
+  const secrets = await openSecrets(`file:${join(folder, 'secrets')}`);
+  await expect(secrets.get('../key')).rejects.toThrow(MissingSecretError);
+  await expect(secrets.get('inner/key')).rejects.toThrow(MissingSecretError);
+});

@@ -1,0 +1,123 @@
+/** Where the client's own ways with sessions and streams (9.0.0, read in its code and run) do not do as they are. */
+import { PassThrough, type Readable } from 'node:stream';
+import type { Database, Session, Snapshot, Transaction } from '@google-cloud/spanner';
+import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import type { Key } from './port.ts';
+import { fromRaw, keepValuesRaw, keyText, toList } from './spanner-cells.ts';
+import { isGrpcError } from './spanner-errors.ts';
+
+/**
+ * Runs `work` with a session of the client's. To get its first session the client tries for ten minutes whatever the
+ * deadline of the call is, so the wait has a deadline here.
+ */
+export async function withSession<T>(database: Database, timeoutMs: number, work: (session: Session) => Promise<T>): Promise<T> {
+  const session = await borrowSession(database, timeoutMs);
+  try {
+    return await work(session);
+  } catch (error) {
+    // So that the pool throws away a session that is gone.
+    if (isGrpcError(error)) session.lastError = error as NonNullable<Session['lastError']>;
+    throw error;
+  } finally {
+    database.sessionFactory_.release(session);
+  }
+}
+
+function borrowSession(database: Database, timeoutMs: number): Promise<Session> {
+  return new Promise((resolve, reject) => {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      reject(new Error(`Spanner gave no session within ${timeoutMs} ms`));
+    }, timeoutMs);
+    database.sessionFactory_.getSession((error, session) => {
+      clearTimeout(timer);
+      if (!session) reject(error ?? new Error('the client gave no session'));
+      else if (late) database.sessionFactory_.release(session);
+      else resolve(session);
+    });
+  });
+}
+
+/** What each request for rows needs. */
+export function streamOptions(timeoutMs: number): { timeout: number; retryRequestOptions: { retries: number; noResponseRetries: number } } {
+  // Without this every failure, ABORTED and a missing table too, is tried three times over seven seconds.
+  return { timeout: timeoutMs, retryRequestOptions: { retries: 0, noResponseRetries: 0 } };
+}
+
+/** One request for the rows of these keys, in the order of the keys. */
+export async function readRows(
+  snapshot: Snapshot,
+  table: TableDefinition,
+  keys: readonly Key[],
+  columns: readonly string[],
+  timeoutMs: number,
+): Promise<(readonly Cell[] | undefined)[]> {
+  // Spanner answers in its own order, so rows are found again by their key.
+  const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];
+  const types = wanted.map((name) => columnNamed(table, name).type);
+  const places = table.primaryKey.map((name) => wanted.indexOf(name));
+  const rows = new Map<string, Cell[]>();
+  await new Promise<void>((resolve, reject) => {
+    const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: streamOptions(timeoutMs) };
+    snapshot
+      .createReadStream(table.name, request)
+      .on('response', keepValuesRaw)
+      .on('error', reject)
+      .on('end', resolve)
+      // Flowing, not iterated: to see whether a reader that was slow goes on, the client pushes `undefined` rows.
+      .on('data', (row: { value: unknown }[] | undefined) => {
+        if (!row) return;
+        const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
+        const key = places.map((at) => cells[at] ?? null);
+        rows.set(keyText(table, key), cells.slice(0, columns.length));
+      });
+  });
+  return keys.map((key) => rows.get(keyText(table, key)));
+}
+
+const FIRST_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 2000;
+
+/**
+ * The client opens a stream that failed with UNAVAILABLE again and again, without a pause, until the deadline: while
+ * the server is gone a processor would be busy with that. Here an attempt after a failed one waits.
+ */
+export function pauseAfterFailures<T extends Snapshot>(snapshot: T): T {
+  const open = snapshot.requestStream as (config: object) => Readable;
+  let pauseMs = 0;
+  const watched = (config: object): Readable =>
+    open(config)
+      .on('error', () => (pauseMs = pauseMs === 0 ? FIRST_PAUSE_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS)))
+      .on('end', () => (pauseMs = 0));
+  snapshot.requestStream = (config: object): Readable => {
+    if (pauseMs === 0) return watched(config);
+    const paused = new PassThrough({ objectMode: true });
+    const timer = setTimeout(
+      () => {
+        const stream = watched(config);
+        stream.on('error', (error) => paused.destroy(error)).pipe(paused);
+        paused.on('close', () => stream.destroy());
+      },
+      pauseMs * (0.5 + Math.random()),
+    );
+    paused.on('close', () => clearTimeout(timer));
+    return paused;
+  };
+  return snapshot;
+}
+
+/**
+ * When a transaction's first read fails, the client begins the transaction by a second request and looks at neither
+ * its result nor its failure (`void this.begin()` in transaction.js): where the server is gone, that unhandled
+ * rejection would end the process.
+ */
+export function holdFailedBegin(transaction: Transaction): void {
+  const begin = transaction.begin.bind(transaction) as (...args: unknown[]) => unknown;
+  const held = (...args: unknown[]): unknown => {
+    const result = begin(...args);
+    if (result instanceof Promise) result.catch(() => undefined);
+    return result;
+  };
+  transaction.begin = held as typeof transaction.begin;
+}

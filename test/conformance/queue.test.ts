@@ -1,0 +1,68 @@
+/** The queue suite on every adapter. */
+import { randomUUID } from 'node:crypto';
+import { DatabaseSync } from 'node:sqlite';
+import { join } from 'node:path';
+import { openQueue } from '../../ports/queue/index.ts';
+import { describeWithServer } from '../servers.ts';
+import { makeTemporaryFolder } from '../temp.ts';
+import { queueConformance } from './queue.ts';
+
+queueConformance(
+  'sqlite',
+  async () => {
+    const folder = await makeTemporaryFolder();
+    const path = join(folder.path, 'queue.db');
+    const open = () => openQueue(`sqlite:${path}`);
+    const queue = await open();
+    return {
+      queue,
+      open,
+      async deadLetters() {
+        const db = new DatabaseSync(path);
+        const rows = db.prepare('SELECT body, reason, attributes FROM queue_dead_letters ORDER BY seq').all();
+        db.close();
+        return rows.map((row) => ({
+          body: String(row['body']),
+          reason: String(row['reason']),
+          attributes: JSON.parse(String(row['attributes'])),
+        }));
+      },
+      async remove() {
+        await queue.close();
+        await folder.remove();
+      },
+    };
+  },
+  { severalOfAGroup: true, astralCharacters: true },
+);
+
+describeWithServer('sqs', 'on fauxqs', ({ sqs }) => {
+  queueConformance(
+    'sqs',
+    async () => {
+      const id = `test-${randomUUID()}`;
+      const open = (name = `${id}.fifo`) => openQueue(`sqs:${sqs.endpoint}/000000000000/${name}?region=us-east-1&credentials=local`);
+      const queue = await open();
+      return {
+        queue,
+        open,
+        async deadLetters() {
+          const letters = await open(`${id}-dlq.fifo`);
+          try {
+            const messages = await letters.receive({ maxCount: 10, waitMs: 1_000, visibilityMs: 60_000 });
+            return messages.map(({ body, attributes: { spanwayReason: reason, ...attributes } }) => ({
+              body,
+              reason: reason!,
+              attributes,
+            }));
+          } finally {
+            await letters.close();
+          }
+        },
+        remove: () => queue.close(),
+      };
+    },
+    // SQS hands out several, and takes every character of XML; fauxqs 2.4 neither.
+    { severalOfAGroup: false, astralCharacters: false },
+  );
+});

@@ -21,8 +21,8 @@ export default defineConfig(
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true }],
       // A number reads the same in every text; what misleads there are objects, null and undefined.
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
-      // `() => clearTimeout(t)` and `return fail(error)` return nothing that anyone could misuse.
-      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true, ignoreVoidReturningFunctions: true }],
+      // The types already keep a caller from using what a void function returns.
+      '@typescript-eslint/no-confusing-void-expression': 'off',
       // An embedded adapter's method is async by its port's contract, and throws by rejecting, without awaiting anything.
       '@typescript-eslint/require-await': 'off',
       // `[...text]` counts code points, which is what Spanner's STRING(n) counts.

@@ -5,6 +5,7 @@ import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
 import { UnavailableError } from '../../producers/gateway/errors.ts';
 import { PackSender, type PackSenderSettings } from '../../producers/gateway/pack-sender.ts';
 import { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { bound } from '../fixtures/queues.ts';
 import { startTestGateway } from '../fixtures/gateways.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
@@ -33,19 +34,6 @@ class HeldQueue {
   release(): void {
     this.#gate.resolve(undefined);
   }
-}
-
-function bound(queue: Queue): Queue {
-  return {
-    capabilities: queue.capabilities,
-    send: (entries) => queue.send(entries),
-    receive: (options) => queue.receive(options),
-    delete: (messages) => queue.delete(messages),
-    extend: (messages, ms) => queue.extend(messages, ms),
-    deadLetter: (message, reason) => queue.deadLetter(message, reason),
-    ping: () => queue.ping(),
-    close: () => queue.close(),
-  };
 }
 
 describe('the pack sender', () => {

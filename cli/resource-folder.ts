@@ -53,7 +53,9 @@ export class ResourceFolder implements ResourceSource {
     const watcher = watch(this.#folder, () => {
       // An editor writes a file in several steps; one reload follows the last of them.
       clearTimeout(pending);
-      pending = setTimeout(() => (last = last.then(reload)), 100);
+      pending = setTimeout(() => {
+        last = last.then(reload);
+      }, 100);
     });
     watcher.on('error', report);
     return () => {

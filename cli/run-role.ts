@@ -2,27 +2,25 @@
 import type { Logger } from 'pino';
 import type { Role } from './roles.ts';
 
+const FAILURE = 'failure';
+
 /** Resolves when the process was told to stop and has stopped. A second signal ends it at once. */
 export async function runUntilStopped(log: Logger, start: (onFatal: (error: unknown) => void) => Promise<Role>): Promise<void> {
-  let failed = false;
   const told = Promise.withResolvers<string>();
   const onFatal = (err: unknown): void => {
-    failed = true;
     log.fatal({ err }, 'a role failed; stopping, so that a restart takes up its work');
-    told.resolve('failure');
+    told.resolve(FAILURE);
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(1);
+    process.once(signal, () => {
       told.resolve(signal);
+      process.once(signal, () => process.exit(1));
     });
   }
-  let stopping = false;
   const role = await start(onFatal);
   const why = await told.promise;
-  stopping = true;
   log.info({ why }, 'stopping');
   await role.stop();
   log.info('stopped');
-  process.exitCode = failed ? 1 : 0;
+  process.exitCode = why === FAILURE ? 1 : 0;
 }

@@ -81,6 +81,9 @@ function warnOf(log: Logger, differences: readonly string[]): void {
   for (const difference of differences) log.warn(`the database differs from the resources: ${difference}`);
 }
 
+/** In a checkout of Spanway its own script, in another project the installed command. */
+const TOKEN_COMMAND = import.meta.url.endsWith('.ts') ? 'npm run -s token --' : 'npx spanway token';
+
 function greet(url: string, config: Config, servers: RunningServers | undefined): void {
   const folder = config.dataDir === '.spanway' ? '' : `SPANWAY_DATA_DIR=${config.dataDir} `;
   if (servers) {
@@ -90,7 +93,7 @@ function greet(url: string, config: Config, servers: RunningServers | undefined)
   }
   say(`Spanway is listening on ${url} (data in ${config.dataDir}). A first write:
 
-  TOKEN=$(${folder}npm run -s token -- --tenant t1 --subject me)
+  TOKEN=$(${folder}${TOKEN_COMMAND} --tenant t1 --subject me)
   curl -sX PUT ${url}/v1/orders/o1 -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{"customer":"c1","status":"open","total":"12.50"}'
   curl -s ${url}/v1/orders/o1 -H "Authorization: Bearer $TOKEN"
 `);

@@ -106,8 +106,8 @@ async function readRows(transaction: StoreTransaction, works: readonly Work[]): 
   const columnsByTable = new Map<TableDefinition, Set<string>>();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
     const { table } = write.mutation;
-    let writes = byTable.get(table);
-    if (!writes) byTable.set(table, (writes = new Map()));
+    const writes = byTable.get(table) ?? new Map<string, PlannedWrite>();
+    byTable.set(table, writes);
     writes.set(rowId(write), write);
     const columns = columnsByTable.get(table) ?? new Set(table.primaryKey.slice(0, 1));
     columnsByTable.set(table, columns);

@@ -4,6 +4,7 @@
  */
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { pathOf } from '../adapter.ts';
+import { endOwner, isFree, newOwner } from '../sqlite/owner.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from './recent-ids.ts';
@@ -37,7 +38,8 @@ const TABLES = `
   CREATE TABLE IF NOT EXISTS queue_groups (
     group_id TEXT PRIMARY KEY,
     head INTEGER NOT NULL,
-    blocked_until INTEGER NOT NULL
+    blocked_until INTEGER NOT NULL,
+    owner TEXT NOT NULL DEFAULT ''
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS queue_groups_by_head ON queue_groups (head);
   CREATE TABLE IF NOT EXISTS queue_dead_letters (
@@ -67,11 +69,13 @@ class SqliteQueue implements Queue, Provisionable {
   readonly #closing = new AbortController();
   readonly #receives = new Set<Promise<unknown>>();
   readonly #recent: RecentIds;
+  readonly #owner = newOwner();
 
   constructor(file: SqliteFile) {
     this.#file = file;
     this.#changed = Signal.of(file, 'queue');
     file.db.exec(TABLES);
+    this.#freeGroupsOfTheDead();
     this.#recent = RecentIds.of(file, (ids) => {
       const newestFirst = file.db.prepare('SELECT group_id, deduplication_id, sent_at FROM queue_bodies ORDER BY seq DESC LIMIT ?');
       const rows: [group: string, id: string, sentAt: number][] = [];
@@ -84,6 +88,23 @@ class SqliteQueue implements Queue, Provisionable {
   }
 
   async provision(): Promise<void> {}
+
+  /** After a kill, what was out need not wait for the end of its visibility timeout. */
+  #freeGroupsOfTheDead(): void {
+    const now = Date.now();
+    this.#file.transaction(() => {
+      const blocked = this.#file.db.prepare('SELECT group_id, owner, blocked_until FROM queue_groups WHERE blocked_until > ?').all(now);
+      for (const { group_id: group, owner, blocked_until: until } of blocked as {
+        group_id: string;
+        owner: string;
+        blocked_until: number;
+      }[]) {
+        if (!isFree(owner, until, now)) continue;
+        this.#file.db.prepare('UPDATE queue_messages SET visible_at = 0 WHERE group_id = ? AND visible_at > ?').run(group, now);
+        this.#file.db.prepare('UPDATE queue_groups SET blocked_until = 0 WHERE group_id = ?').run(group);
+      }
+    });
+  }
 
   async send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]> {
     checkSend(entries, this.capabilities);
@@ -166,7 +187,7 @@ class SqliteQueue implements Queue, Provisionable {
             receipt: `${row.seq}:${receiveCount}`,
           });
         }
-        this.#file.prepare('UPDATE queue_groups SET blocked_until = ? WHERE group_id = ?').run(visibleAt, group);
+        this.#file.prepare('UPDATE queue_groups SET blocked_until = ?, owner = ? WHERE group_id = ?').run(visibleAt, this.#owner, group);
       }
       return messages;
     });
@@ -264,6 +285,7 @@ class SqliteQueue implements Queue, Provisionable {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     await Promise.allSettled(this.#receives);
+    endOwner(this.#owner);
     this.#file.release();
   }
 

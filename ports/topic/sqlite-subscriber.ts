@@ -7,7 +7,7 @@ import { PortUnavailableError } from '../errors.ts';
 import type { SqliteFile } from '../sqlite/database.ts';
 import { Outstanding } from './limits.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
-import { endOwner, isFree, newOwner } from './sqlite-owner.ts';
+import { endOwner, isFree, newOwner } from '../sqlite/owner.ts';
 import { Signal } from '../sqlite/signal.ts';
 
 /** A key of a holder that can no longer extend its lease is anybody's after this. */

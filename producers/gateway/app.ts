@@ -12,7 +12,7 @@ import { RequestError } from './errors.ts';
 import { checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { PackSender, type PackSenderSettings } from './pack-sender.ts';
-import { problemRoutes, sendProblem } from './problems.ts';
+import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { Receipts } from './receipts.ts';
 import { readRoutes } from './reads.ts';
 import { Statuses } from './statuses.ts';
@@ -57,6 +57,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
+    clientErrorHandler: answerBrokenRequest,
     // A path is data here: its case and its slashes are the caller's.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
   });

@@ -1,4 +1,6 @@
 /** Every error as a problem document (RFC 9457). The one place where HTTP statuses of errors are chosen. */
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { StoreError } from '../../ports/errors.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
@@ -89,7 +91,7 @@ function problemOf(error: Error): Problem {
     return { name: 'unavailable', detail: 'the database cannot be reached', retryAfterSeconds: 1 };
   }
   // Fastify's own refusals: https://fastify.dev/docs/latest/Reference/Errors/
-  switch ((error as FastifyError).code) {
+  switch ((error as Partial<FastifyError>).code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return { name: 'too_large', detail: 'the body is larger than the gateway takes' };
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
@@ -99,10 +101,33 @@ function problemOf(error: Error): Problem {
       return { name: 'malformed_json', detail: error.message };
     case 'FST_ERR_BAD_URL':
       return { name: 'unknown_route', detail: 'the path is not a valid URL' };
-    case undefined:
     default:
       return { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
   }
+}
+
+/** For what is no HTTP request at all, where there is no request to answer to. https://nodejs.org/api/http.html#event-clienterror */
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, name, detail] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? (['431 Request Header Fields Too Large', 'invalid_parameter', 'the headers are too large'] as const)
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? (['408 Request Timeout', 'invalid_parameter', 'the request did not arrive in time'] as const)
+        : (['400 Bad Request', 'invalid_parameter', 'this is not a valid HTTP request'] as const);
+  const correlationId = randomUUID();
+  const body = JSON.stringify({
+    type: `/problems/${name}`,
+    title: PROBLEM_TYPES[name].title,
+    status: Number(status.slice(0, 3)),
+    detail,
+    correlationId,
+  });
+  const head = `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nCorrelation-Id: ${correlationId}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n`;
+  socket.end(head + body);
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {

@@ -78,9 +78,9 @@ export class Statuses {
           // Signals can be lost, so the ledger is asked from time to time, ever more rarely, and at the end.
           for (let pauseMs = FIRST_LOOK_MS; !gone.signal.aborted; pauseMs *= 2) {
             const leftMs = end - performance.now();
-            await listener.wait(Math.min(pauseMs, leftMs), gone.signal);
+            const signalled = await listener.wait(Math.min(pauseMs, leftMs), gone.signal);
             const outcome = await this.#outcome(id, receipt);
-            if (outcome || leftMs <= pauseMs) return outcome;
+            if (outcome || signalled || leftMs <= pauseMs) return outcome;
           }
           return undefined;
         } finally {

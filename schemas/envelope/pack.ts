@@ -24,10 +24,12 @@ export interface Pack {
   readonly attributes: PackAttributes;
 }
 
-/** An envelope's text inside a pack. SQS bodies may hold XML's characters only, so U+FFFE and U+FFFF are escaped. */
+/**
+ * An envelope's text inside a pack. SQS bodies may hold XML's characters only, so U+FFFE and U+FFFF are escaped; so
+ * are characters above U+FFFF, which SQS takes and some local servers in its place refuse.
+ */
 export function envelopeText(envelope: Envelope): string {
-  // eslint-disable-next-line no-control-regex -- JSON.stringify has already escaped everything below U+0020.
-  return JSON.stringify(envelope).replace(/[\u0000-\u001f\ufffe\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return JSON.stringify(envelope).replace(/[\ud800-\udfff\ufffe\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16)}`);
 }
 
 /** A pack of envelopes already written by `envelopeText`. */

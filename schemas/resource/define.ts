@@ -13,6 +13,8 @@ export interface AccessRule {
   readonly scope: string;
 }
 
+type FieldName<S extends TObject> = keyof S['properties'] & string;
+
 export interface ResourceOptions<S extends TObject> {
   /** As it stands in the URL: lower-case words joined by hyphens, `order-lines`. */
   readonly name: string;
@@ -20,15 +22,15 @@ export interface ResourceOptions<S extends TObject> {
   readonly table?: string;
   readonly schema: S;
   /** The fields of the key, in order; of a child, its parent's key first. The tenant is not one of them: it comes from the caller's claims. */
-  readonly key: readonly (keyof Static<S> & string)[];
+  readonly key: readonly FieldName<S>[];
   /** Column names that differ from the field's name in snake_case. */
-  readonly columns?: Partial<Record<keyof Static<S> & string, string>>;
+  readonly columns?: Partial<Record<FieldName<S>, string>>;
   /** The column of the tenant, first in the table's key. Default: `tenant`. */
   readonly tenantColumn?: string;
   /** The resource whose rows these are interleaved in. `onDelete` says what a delete of the parent does while there are children. Default: `reject`. */
   readonly parent?: { readonly resource: string; readonly onDelete?: 'cascade' | 'reject' };
   readonly indexes?: readonly {
-    readonly fields: readonly (keyof Static<S> & string)[];
+    readonly fields: readonly FieldName<S>[];
     readonly unique?: boolean;
     readonly name?: string;
   }[];
@@ -94,7 +96,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
     if (typeof type === 'string') return fail(`field ${fieldName}: ${type}`);
     return {
       name: fieldName,
-      column: options.columns?.[fieldName as keyof Static<S> & string] ?? snakeCase(fieldName),
+      column: options.columns?.[fieldName as FieldName<S>] ?? snakeCase(fieldName),
       type,
       nullable: !required.has(fieldName),
       version: schema.commitTimestamp === true,

@@ -8,7 +8,7 @@ import { openQueue } from '../../ports/queue/index.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from '../../ports/queue/recent-ids.ts';
 import { SqliteFile } from '../../ports/sqlite/database.ts';
 import { openTopic } from '../../ports/topic/index.ts';
-import { isFree, newOwner, endOwner } from '../../ports/topic/sqlite-owner.ts';
+import { isFree, newOwner, endOwner } from '../../ports/sqlite/owner.ts';
 import { temporaryFolder } from '../temp.ts';
 
 const HOLDER = fileURLToPath(new URL('../fixtures/holder.ts', import.meta.url));

@@ -1,6 +1,6 @@
 /**
- * Who holds a key of the embedded topic. A lease outlives its holder by seconds; where the holder is known to be dead,
- * its keys are free at once, so that a restart goes on without a pause.
+ * Who holds a key of the embedded topic, or a group of the embedded queue. A hold outlives its holder by seconds; where
+ * the holder is known to be dead, what it held is free at once, so that a restart goes on without a pause.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';

@@ -1,0 +1,101 @@
+import { randomBytes } from 'node:crypto';
+import { spawn } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import type { LocalServers } from '../../cli/local-servers/index.ts';
+import { freshDatabaseId, spannerUrl } from '../fixtures/stores.ts';
+import { Command, startDev, startRoles } from '../fixtures/stacks.ts';
+import { describeWithServer } from '../servers.ts';
+import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
+import { endToEnd } from './contract.ts';
+
+const ALL = ['sqs', 'pubsub', 'spanner', 'redis', 'eventbridge'] as const;
+
+/** Adapter settings on the real servers, with names that no other test has. */
+function realAdapters({ sqs, pubsub, spanner, redis, eventbridge }: Required<LocalServers>): Record<string, string> {
+  const name = `e2e-${randomBytes(6).toString('hex')}`;
+  const local = 'region=us-east-1&credentials=local';
+  return {
+    SPANWAY_QUEUE: `sqs:${sqs.endpoint}/000000000000/${name}.fifo?${local}`,
+    SPANWAY_TOPIC: `pubsub://spanway-test/${name}?emulator=${pubsub.host}`,
+    SPANWAY_STORE: spannerUrl(spanner.host, freshDatabaseId()),
+    SPANWAY_CACHE: redis.url,
+    SPANWAY_EVENTS: `eventbridge:${name}?${local}&endpoint=${encodeURIComponent(eventbridge.endpoint)}`,
+    SPANWAY_SECRETS: 'env:',
+    SPANWAY_SECRET_PACK_SIGNING_KEYS: `k1 ${randomBytes(32).toString('base64')}`,
+    SPANWAY_SECRET_RECEIPT_KEYS: `r1 ${randomBytes(32).toString('base64')}`,
+  };
+}
+
+describeWithServer(ALL, 'end to end on the real servers, each role a process', (servers) => {
+  endToEnd(async () => {
+    const folder = await makeTemporaryFolder();
+    const stack = await startRoles(folder.path, realAdapters(servers));
+    return {
+      ...stack,
+      stop: async (signal) => {
+        const statuses = await stack.stop(signal);
+        expect(statuses).toEqual([0, 0, 0, 0]);
+        await folder.remove();
+        return statuses;
+      },
+    };
+  });
+
+  it('says how a database differs from the resources, and makes what is missing once', async () => {
+    const env = { SPANWAY_DATA_DIR: await temporaryFolder(), ...realAdapters(servers) };
+    const run = async (...args: string[]): Promise<[status: unknown, output: string]> => {
+      const command = new Command(['schema', ...args], env);
+      return [await command.exited, command.output];
+    };
+    expect((await run('apply', '--provision'))[0]).toBe(0);
+    expect(await run('check')).toEqual([0, 'The database fits the resources.\n']);
+    expect(await run('apply')).toEqual([0, 'Nothing is missing.\n']);
+    const [status, printed] = await run('print');
+    expect(status).toBe(0);
+    expect(printed).toContain('CREATE TABLE `order_lines`');
+  });
+});
+
+/** The demo against a running Spanway: the last line it prints. */
+async function demo(url: string, dataDir: string): Promise<{ readonly status: number | null; readonly last: string }> {
+  const root = new URL('../../', import.meta.url).pathname;
+  const child = spawn(process.execPath, ['demo/webhooks.ts', '--url', url], {
+    cwd: root,
+    env: { ...process.env, SPANWAY_DATA_DIR: dataDir },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const status = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { status, last: output.trim().split('\n').at(-1) ?? '' };
+}
+
+/** 329 examples, every fifth of them twice. */
+const DEMO = 'submitted 395, applied 329, duplicates that changed nothing 66, rejected 0, mismatches 0';
+
+describe('the webhook demo', () => {
+  it('ends without a mismatch on the embedded stack', async () => {
+    const folder = await temporaryFolder();
+    const stack = await startDev(folder);
+    try {
+      expect(await demo(stack.url, folder)).toEqual({ status: 0, last: DEMO });
+    } finally {
+      await stack.stop();
+    }
+  }, 120_000);
+});
+
+describeWithServer(ALL, 'spanway dev --real', () => {
+  it('runs every role on real servers of its own, and the webhook demo ends without a mismatch on it', async () => {
+    const folder = await temporaryFolder();
+    const stack = await startDev(folder, ['--real']);
+    try {
+      expect(stack.commands[0]?.output).toMatch(/Real servers: /);
+      expect(stack.commands[0]?.output).not.toMatch(/Embedded in place/);
+      expect(await demo(stack.url, folder)).toEqual({ status: 0, last: DEMO });
+    } finally {
+      expect(await stack.stop()).toEqual([0]);
+    }
+  }, 180_000);
+});

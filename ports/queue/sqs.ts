@@ -49,6 +49,7 @@ class SqsQueue implements Queue, Provisionable {
   readonly #config: SqsConfig;
   readonly #client: SQSClient;
   readonly #closing = new AbortController();
+  readonly #closed = new AbortController();
   readonly #underWay = new Set<Promise<unknown>>();
   #lost: LostAttempt[] = [];
 
@@ -109,7 +110,7 @@ class SqsQueue implements Queue, Provisionable {
           MessageAttributeNames: ['All'],
           MessageSystemAttributeNames: ['ApproximateReceiveCount', 'MessageGroupId'],
         }),
-        { requestTimeout: waitSeconds * 1000 + REQUEST_TIMEOUT_MS },
+        { requestTimeout: waitSeconds * 1000 + REQUEST_TIMEOUT_MS, abortSignal: this.#closed.signal },
       ),
     ).then(
       (answer) => (answer.Messages ?? []).map(toMessage),
@@ -276,6 +277,8 @@ class SqsQueue implements Queue, Provisionable {
     const grace = new AbortController();
     await Promise.race([Promise.allSettled(this.#underWay), sleep(CLOSE_GRACE_MS, undefined, { signal: grace.signal }).catch(() => {})]);
     grace.abort();
+    // Without it the SDK would take the broken connections of the last receives for lost ones, and send them again.
+    this.#closed.abort();
     this.#client.destroy();
   }
 

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AdapterConfigError, PortUnavailableError } from '../../ports/errors.ts';
 import { openQueue } from '../../ports/queue/index.ts';
@@ -15,8 +16,8 @@ interface Request {
   readonly body: Record<string, unknown>;
 }
 
-/** Answers a request: a status with a JSON body, or the connection is cut. */
-type Answer = { readonly status: number; readonly body: unknown } | 'cut';
+/** Answers a request: a status with a JSON body; or the connection is cut; or it is left waiting. */
+type Answer = { readonly status: number; readonly body: unknown } | 'cut' | 'wait';
 
 /** A server that speaks SQS's JSON protocol as far as told, and notes what it was asked. */
 async function stubSqs(answer: (request: Request, count: number) => Answer): Promise<{ queue: Queue; requests: Request[] }> {
@@ -27,6 +28,7 @@ async function stubSqs(answer: (request: Request, count: number) => Answer): Pro
     const request = { action: String(incoming.headers['x-amz-target']).replace('AmazonSQS.', ''), body: JSON.parse(text) };
     requests.push(request);
     const given = answer(request, requests.length);
+    if (given === 'wait') return undefined;
     if (given === 'cut') return incoming.socket.destroy();
     response.writeHead(given.status, { 'content-type': 'application/x-amz-json-1.0' }).end(JSON.stringify(given.body));
     return undefined;
@@ -100,6 +102,17 @@ describe('a receive by the SQS adapter', () => {
     expect(ids).toHaveLength(5);
     expect(new Set(ids.slice(0, 4)).size).toBe(1);
     expect(ids[4]).not.toBe(ids[0]);
+  });
+
+  it('is not sent again when the queue closes under it, to take messages that nobody would handle', async () => {
+    const { queue, requests } = await stubSqs(() => 'wait');
+    const receive = queue.receive({ ...options, waitMs: 20_000 });
+    while (requests.length === 0) await sleep(5);
+    await queue.close();
+    expect(await receive).toEqual([]);
+    // Longer than the SDK waits before its second try.
+    await sleep(500);
+    expect(requests).toHaveLength(1);
   });
 
   it('takes a fresh attempt id after a refusal', async () => {

@@ -1,19 +1,12 @@
 /** Resource files: every `.ts` or `.js` file at the top of a folder whose default export is a resource. */
 import { watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { registerHooks } from 'node:module';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import './resolve-spanway.ts';
 import { ResourceDefinitionError } from '../schemas/errors.ts';
 import { isResource, type Resource } from '../schemas/resource/define.ts';
 import { ResourceSet, type ResourceSource } from '../schemas/resource/registry.ts';
-
-// A resource file says `import { defineResource } from 'spanway'`, wherever it lies: it means this installation.
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = new URL(`../index.${extension}`, import.meta.url).href;
-registerHooks({
-  resolve: (specifier, context, next) => (specifier === 'spanway' ? { url: entry, shortCircuit: true } : next(specifier, context)),
-});
 
 export class ResourceFolder implements ResourceSource {
   readonly #folder: string;

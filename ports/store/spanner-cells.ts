@@ -2,7 +2,7 @@
  * Between cells and protobuf values. A cell is already in the JSON encoding of Spanner's API, so it goes out as it
  * is; coming back, only what has several spellings (a time, a decimal, JSON) is brought to the canonical one.
  */
-import type { protos } from '@google-cloud/spanner';
+import { protos } from '@google-cloud/spanner';
 import { jsonText } from '../../schemas/resource/cells.ts';
 import { parseExactJson } from '../../schemas/resource/inexact-number.ts';
 import { type Cell, type ColumnType, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
@@ -11,7 +11,7 @@ import type { Key, StoreMutation } from './port.ts';
 
 type Value = protos.google.protobuf.IValue;
 type ListValue = protos.google.protobuf.IListValue;
-type Mutation = protos.google.spanner.v1.IMutation;
+type Mutation = protos.google.spanner.v1.Mutation;
 type StructType = protos.google.spanner.v1.IStructType;
 
 export function toValue(cell: Cell): Value {
@@ -35,6 +35,8 @@ export function toList(cells: readonly Cell[]): ListValue {
 /** The mutations in their order; neighbours of one kind share one message, which repeats neither table nor columns. */
 export function toMutations(mutations: readonly StoreMutation[]): Mutation[] {
   const out: Mutation[] = [];
+  // As instances of their class, they are not copied cell by cell by the client before it sends them.
+  const add = (mutation: protos.google.spanner.v1.IMutation): unknown => out.push(protos.google.spanner.v1.Mutation.create(mutation));
   let kind = '';
   let rows: ListValue[] = [];
   for (const mutation of mutations) {
@@ -44,11 +46,11 @@ export function toMutations(mutations: readonly StoreMutation[]): Mutation[] {
       kind = next;
       rows = [];
       const table = mutation.table.name;
-      if (mutation.op === 'delete') out.push({ delete: { table, keySet: { keys: rows } } });
+      if (mutation.op === 'delete') add({ delete: { table, keySet: { keys: rows } } });
       else {
         const write = { table, columns: [...mutation.columns], values: rows };
         // Never `replace`, which deletes the row first, and the children interleaved in it.
-        out.push(mutation.op === 'upsert' ? { insertOrUpdate: write } : { [mutation.op]: write });
+        add(mutation.op === 'upsert' ? { insertOrUpdate: write } : { [mutation.op]: write });
       }
     }
     rows.push(toList(mutation.op === 'delete' ? mutation.key : mutation.values));

@@ -48,8 +48,17 @@ export function parseSpannerUrl(url: URL): SpannerConfig {
   };
 }
 
+/** @throws AdapterConfigError when the environment names an emulator and the URL does not. */
 export function makeClient(config: SpannerConfig): Spanner {
-  if (config.emulator === undefined) return new Spanner({ projectId: config.project });
+  if (config.emulator === undefined) {
+    // The client would go there, with the sessions of Google Cloud, and the process would end.
+    const host = process.env['SPANNER_EMULATOR_HOST'];
+    if (host)
+      throw new AdapterConfigError(
+        `store: SPANNER_EMULATOR_HOST is ${host}, and the URL names no emulator; add ?emulator=${host} or unset it`,
+      );
+    return new Spanner({ projectId: config.project });
+  }
   // An emulator is called without credentials. Left to find out the universe, the client would ask a metadata server,
   // which off Google Cloud takes a while and prints a warning.
   return withEmulator(config, () => new Spanner({ projectId: config.project, universeDomain: 'googleapis.com' }));
@@ -62,21 +71,20 @@ export function makeClient(config: SpannerConfig): Spanner {
  * sessions are not multiplexed: the client would end the process with "Unable to release unknown resource".
  */
 export function withEmulator<T>(config: SpannerConfig, make: () => T): T {
-  const settings: Record<string, string | undefined> = {
+  if (config.emulator === undefined) return make();
+  const settings = {
     SPANNER_EMULATOR_HOST: config.emulator,
-    ...(config.emulator === undefined
-      ? {}
-      : { GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS: 'false', GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW: 'false' }),
+    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS: 'false',
+    GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW: 'false',
   };
   const before = Object.keys(settings).map((name) => [name, process.env[name]] as const);
-  const set = (name: string, value: string | undefined): void => {
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-  };
-  for (const [name, value] of Object.entries(settings)) set(name, value);
+  Object.assign(process.env, settings);
   try {
     return make();
   } finally {
-    for (const [name, value] of before) set(name, value);
+    for (const [name, value] of before) {
+      if (value === undefined) Reflect.deleteProperty(process.env, name);
+      else process.env[name] = value;
+    }
   }
 }

@@ -119,7 +119,8 @@ const table: Readonly<Record<number, Row>> = {
 
 /** Failures of the client itself, which have no code. */
 const clientMessages: readonly (readonly [RegExp, Meaning])[] = [
-  [/Timeout occurred while acquiring session|gave no session within/i, TRANSIENT],
+  // "Database is closed": with its old sessions, while new ones are made.
+  [/Timeout occurred while acquiring session|gave no session within|Database is closed/i, TRANSIENT],
   [/Could not load the default credentials|Unable to detect a Project Id/i, operator('give this process Google Cloud credentials')],
 ];
 

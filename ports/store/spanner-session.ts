@@ -16,7 +16,7 @@ export async function withSession<T>(database: Database, timeoutMs: number, work
     return await work(session);
   } catch (error) {
     // So that the pool throws away a session that is gone.
-    if (isGrpcError(error)) session.lastError = error as NonNullable<Session['lastError']>;
+    if (isGrpcError(error)) Object.assign(session, { lastError: error });
     throw error;
   } finally {
     database.sessionFactory_.release(session);
@@ -84,7 +84,7 @@ const MAX_PAUSE_MS = 2000;
  * the server is gone a processor would be busy with that. Here an attempt after a failed one waits.
  */
 export function pauseAfterFailures<T extends Snapshot>(snapshot: T): T {
-  const open = snapshot.requestStream as (config: object) => Readable;
+  const open = snapshot.requestStream;
   let pauseMs = 0;
   const watched = (config: object): Readable =>
     open(config)
@@ -110,14 +110,14 @@ export function pauseAfterFailures<T extends Snapshot>(snapshot: T): T {
 /**
  * When a transaction's first read fails, the client begins the transaction by a second request and looks at neither
  * its result nor its failure (`void this.begin()` in transaction.js): where the server is gone, that unhandled
- * rejection would end the process.
+ * rejection would end the process. And it never gives its own requests to begin a deadline.
  */
-export function holdFailedBegin(transaction: Transaction): void {
+export function tameBegin(transaction: Transaction, timeoutMs: number): void {
   const begin = transaction.begin.bind(transaction) as (...args: unknown[]) => unknown;
-  const held = (...args: unknown[]): unknown => {
-    const result = begin(...args);
+  const tamed = (...args: unknown[]): unknown => {
+    const result = begin(...(args.length > 0 ? args : [{ timeout: timeoutMs }]));
     if (result instanceof Promise) result.catch(() => undefined);
     return result;
   };
-  transaction.begin = held as typeof transaction.begin;
+  transaction.begin = tamed as typeof transaction.begin;
 }

@@ -1,5 +1,5 @@
 /** The cloud store: `spanner://PROJECT/INSTANCE/DATABASE`, on Google's client. Options: `spanner-config.ts`. */
-import type { Database, Snapshot, Spanner, Transaction } from '@google-cloud/spanner';
+import type { Database, Snapshot, Spanner } from '@google-cloud/spanner';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
 import { compareTables } from './compare.ts';
 import type { CommitOptions, CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
@@ -7,7 +7,7 @@ import { timestampText, toMutations } from './spanner-cells.ts';
 import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
-import { holdFailedBegin, pauseAfterFailures, readRows, streamOptions, withSession } from './spanner-session.ts';
+import { pauseAfterFailures, readRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
 
 /** How often "invalid mutation key" is tried again: https://github.com/googleapis/google-cloud-node/issues/9153 */
 const MUTATION_KEY_RETRIES = 3;
@@ -17,6 +17,11 @@ const ALREADY_EXISTS = 6;
 
 export function openSpannerStore(url: URL): Promise<SpannerStore> {
   return Promise.resolve(new SpannerStore(parseSpannerUrl(url)));
+}
+
+/** What the client's types lose: a Database is one. */
+interface Emitter {
+  on(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /** What `work` threw, kept from the client's runner, which would look at its `code` and run it again. */
@@ -31,7 +36,7 @@ class SessionGone extends Error {
 
 export class SpannerStore implements Store, SchemaAdmin {
   readonly #config: SpannerConfig;
-  readonly #client: Spanner;
+  #client: Spanner;
   readonly #where: string;
   #database: Database | undefined;
 
@@ -42,7 +47,7 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 
   commit(mutations: readonly StoreMutation[], options: CommitOptions): Promise<CommitResult> {
-    const proto = asMutations(mutations);
+    const proto = toMutations(mutations);
     const { timeoutMs } = this.#config;
     return this.#attempt('commit', (database) =>
       withSession(database, timeoutMs, async (session) => {
@@ -66,12 +71,12 @@ export class SpannerStore implements Store, SchemaAdmin {
         // The runner waits for a session without a deadline; after this, there is one.
         await withSession(database, timeoutMs, () => Promise.resolve());
         return await database.runTransactionAsync({ requestOptions, timeout: transactionTimeoutMs }, async (transaction) => {
-          holdFailedBegin(transaction);
+          tameBegin(transaction, timeoutMs);
           pauseAfterFailures(transaction);
           // Again on each run: when the runner starts again, it makes a transaction without its tag.
           transaction.requestOptions = requestOptions;
           const writes: StoreMutation[] = [];
-          let failedRead: unknown;
+          let failedRead: Error | undefined;
           let value: T;
           try {
             value = await work({
@@ -79,7 +84,7 @@ export class SpannerStore implements Store, SchemaAdmin {
                 try {
                   return keys.length === 0 ? [] : await readRows(transaction, table, keys, columns, timeoutMs);
                 } catch (error) {
-                  failedRead ??= error;
+                  failedRead ??= error as Error;
                   throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
                 }
               },
@@ -96,7 +101,7 @@ export class SpannerStore implements Store, SchemaAdmin {
             const cause = error === failedRead ? spannerStoreError(error, this.#at('read in a transaction')) : error;
             throw new WorkFailed('work failed', { cause });
           }
-          transaction.setQueuedMutations(asMutations(writes));
+          transaction.setQueuedMutations(toMutations(writes));
           try {
             const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
             return { commitTimestamp: timestampText(response.commitTimestamp), value };
@@ -122,11 +127,7 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 
   async close(): Promise<void> {
-    const database = this.#database;
-    this.#database = undefined;
-    // A session that is not given back is Spanner's to end.
-    await database?.close().catch(() => undefined);
-    await this.#client.close();
+    await endClient(this.#client, this.#database);
   }
 
   async provision(): Promise<void> {
@@ -196,9 +197,18 @@ export class SpannerStore implements Store, SchemaAdmin {
     const pool = { min: 1, max: 100, incStep: 1, acquireTimeout: timeoutMs };
     const database = withEmulator(this.#config, () => this.#client.instance(instance).database(id, pool));
     // Without a listener the failure of a session in the background ends the process. Calls report their own.
-    database.on('error', () => undefined);
+    (database as unknown as Emitter).on('error', () => undefined);
     this.#database = database;
     return database;
+  }
+
+  /** All of the client, which keeps a Database that was closed and gives it out again. */
+  #startAnew(): void {
+    const [client, database] = [this.#client, this.#database];
+    this.#database = undefined;
+    this.#client = makeClient(this.#config);
+    // What is under way on the old one fails as transient, and is called again.
+    void endClient(client, database);
   }
 
   async #attempt<T>(what: string, call: (database: Database) => Promise<T>): Promise<T> {
@@ -211,10 +221,7 @@ export class SpannerStore implements Store, SchemaAdmin {
         const error = caught instanceof SessionGone ? caught.cause : caught;
         if (isInvalidMutationKey(error) && retries < MUTATION_KEY_RETRIES) continue;
         // The client holds on to sessions that are gone: the database was made anew, or a multiplexed one was too old.
-        if (isSessionNotFound(error) && this.#database === database) {
-          this.#database = undefined;
-          database.close().catch(() => undefined);
-        }
+        if (isSessionNotFound(error) && this.#database === database) this.#startAnew();
         throw spannerStoreError(error, this.#at(what));
       }
     }
@@ -249,7 +256,8 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 }
 
-/** The client's type is the class of what its code takes as plain objects too. */
-function asMutations(mutations: readonly StoreMutation[]): Parameters<Transaction['setQueuedMutations']>[0] {
-  return toMutations(mutations) as Parameters<Transaction['setQueuedMutations']>[0];
+async function endClient(client: Spanner, database: Database | undefined): Promise<void> {
+  // A session that is not given back is Spanner's to end.
+  await database?.close().catch(() => undefined);
+  await client.close();
 }

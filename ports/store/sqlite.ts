@@ -11,7 +11,7 @@ import { pathOf } from '../adapter.ts';
 import { StoreError } from '../errors.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { compareTables } from './compare.ts';
-import type { CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
+import type { CommitOptions, CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
 import { type Bind, binder, storedTimestamp, type Unbind, unbinder } from './sqlite-cells.ts';
 import { list, quote } from './sqlite-ddl.ts';
 import { sqliteStoreError } from './sqlite-errors.ts';
@@ -61,11 +61,14 @@ export class SqliteStore implements Store, SchemaAdmin {
       INSERT INTO spanway_commit_clock VALUES (1, 0) ON CONFLICT DO NOTHING;`);
   }
 
-  commit(mutations: readonly StoreMutation[]): Promise<CommitResult> {
+  commit(mutations: readonly StoreMutation[], _options: CommitOptions): Promise<CommitResult> {
     return this.#inTurn(() => this.#write(mutations));
   }
 
-  readWrite<T>(_options: unknown, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }> {
+  readWrite<T>(
+    _options: CommitOptions,
+    work: (transaction: StoreTransaction) => Promise<T>,
+  ): Promise<CommitResult & { readonly value: T }> {
     return this.#inTurn(async () => {
       for (let run = 1; run <= MAX_RUNS; run += 1) {
         const start = this.#lastCommit();
@@ -86,8 +89,6 @@ export class SqliteStore implements Store, SchemaAdmin {
     });
   }
 
-  // Async so that what it throws rejects, as a call over a network would.
-  // eslint-disable-next-line @typescript-eslint/require-await
   async read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]> {
     try {
       const plan = this.#readPlan(table, columns);
@@ -144,7 +145,6 @@ export class SqliteStore implements Store, SchemaAdmin {
     return turn;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async #guard<T>(work: () => T): Promise<T> {
     try {
       return work();

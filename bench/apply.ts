@@ -1,0 +1,168 @@
+/**
+ * The applier on the Spanner emulator, fed by prepared packs, against what people write by hand (one read-write
+ * transaction a message: ledger read, ledger insert, upsert) and against raw blind commits of the same rows, which is
+ * the ceiling of any exactly-once applier.
+ */
+import { Spanner } from '@google-cloud/spanner';
+import { pino } from 'pino';
+import { startLocalServers } from '../cli/local-servers/index.ts';
+import { startApplier } from '../consumers/applier/applier.ts';
+import { openCache } from '../ports/cache/index.ts';
+import type { Events } from '../ports/events/port.ts';
+import type { Store } from '../ports/store/port.ts';
+import type { Envelope } from '../schemas/envelope/envelope.ts';
+import { LEDGER_COLUMNS, ledgerRow } from '../schemas/envelope/ledger.ts';
+import { envelopeText } from '../schemas/envelope/pack.ts';
+import { COMMIT_TIMESTAMP } from '../schemas/resource/table.ts';
+import { preparedStore, resources, spannerUrl } from '../test/fixtures/stores.ts';
+import { medianOf, rate } from './measure.ts';
+import { orderEnvelope, packsOf, PreparedSubscriber, ring } from './packs.ts';
+import type { Results } from './run.ts';
+
+const SUBMISSIONS = 10_000;
+const BATCH = 500;
+const BY_HAND = 400;
+const RUNS = 3;
+
+/** Outcome events are another server's speed; they are counted and dropped here. */
+class CountedEvents implements Events {
+  readonly capabilities = { maxBatchCount: Infinity, maxBatchBytes: Infinity };
+  sent = 0;
+  send(events: readonly unknown[]): Promise<void> {
+    this.sent += events.length;
+    return Promise.resolve();
+  }
+  ping(): Promise<void> {
+    return Promise.resolve();
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+export async function bench(say: (line: string) => void): Promise<Results> {
+  const { servers, missing, stop } = await startLocalServers({ only: ['spanner'], log: say });
+  if (!servers.spanner) throw new Error(`the Spanner emulator is missing: ${missing.spanner ?? ''}`);
+  try {
+    const url = spannerUrl(servers.spanner.host);
+    const store = await preparedStore(url);
+    const applier = await medianOf(RUNS, () => applying(store, 0));
+    say(`applier: ${applier.toFixed(0)} submissions/s`);
+    const duplicates = await medianOf(RUNS, () => applying(store, 0.1));
+    say(`applier, 10% duplicates: ${duplicates.toFixed(0)} submissions/s`);
+    const ceiling = await medianOf(RUNS, () => rawBlindCommits(url));
+    say(`raw blind commits of ${BATCH}: ${ceiling.toFixed(0)} submissions/s`);
+    const byHand = await medianOf(RUNS, () => transactionPerMessage(url));
+    say(`one read-write transaction a message: ${byHand.toFixed(0)} submissions/s`);
+    return {
+      figures: { submissionsPerSecond: applier, withDuplicates10: duplicates, rawBlindCommits: ceiling, byHand },
+      ratios: { handWritten: applier / byHand, ceiling: applier / ceiling, handWrittenDuplicates10: duplicates / byHand },
+    };
+  } finally {
+    await stop();
+  }
+}
+
+async function applying(store: Store, duplicateShare: number): Promise<number> {
+  const envelopes = newEnvelopes(SUBMISSIONS);
+  const sent = envelopes.flatMap((e, i) => (i % 10 < duplicateShare * 10 ? [e, envelopes[Math.max(0, i - 1000)] as Envelope] : [e]));
+  const subscriber = new PreparedSubscriber(packsOf(sent, 50));
+  const cache = await openCache('memory:');
+  const events = new CountedEvents();
+  const run = await rate(sent.length, async () => {
+    const applier = startApplier({
+      subscriber,
+      store,
+      events,
+      cache,
+      resources: { current: resources },
+      packKeys: () => ring,
+      log: pino({ level: 'warn' }),
+      onFatal: (error) => {
+        throw error;
+      },
+      settings: {
+        parallelism: 1,
+        maxBatchCount: BATCH,
+        maxBatchBytes: 4_194_304,
+        maxBatchMutations: 40_000,
+        lingerMs: 2,
+        maxOutstandingMessages: 1000,
+        maxOutstandingBytes: 67_108_864,
+        maxAttempts: 5,
+        backoff: { minMs: 50, maxMs: 10_000 },
+        stopMs: 10_000,
+      },
+    });
+    await subscriber.drained;
+    await applier.stop();
+  });
+  if (events.sent !== sent.length) throw new Error(`${events.sent} outcomes for ${sent.length} envelopes`);
+  await cache.close();
+  return run;
+}
+
+function newEnvelopes(count: number): Envelope[] {
+  return Array.from({ length: count }, () => orderEnvelope());
+}
+
+/** As the official client is used by hand. */
+function openDatabase(url: string): ReturnType<ReturnType<Spanner['instance']>['database']> {
+  const { hostname: project, pathname, searchParams } = new URL(url);
+  const [, instance = '', database = ''] = pathname.split('/');
+  process.env['SPANNER_EMULATOR_HOST'] = searchParams.get('emulator') ?? '';
+  process.env['GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS'] = 'false';
+  process.env['GOOGLE_CLOUD_SPANNER_MULTIPLEXED_SESSIONS_FOR_RW'] = 'false';
+  return new Spanner({ projectId: project }).instance(instance).database(database);
+}
+
+function rowsOf(envelope: Envelope): { readonly ledger: Record<string, unknown>; readonly order: Record<string, unknown> } {
+  const cells = ledgerRow(envelope, envelopeText(envelope), { outcome: 'applied' }, 0);
+  const [{ key, value } = { key: [], value: {} }] = envelope.data.mutations;
+  return {
+    ledger: Object.fromEntries(LEDGER_COLUMNS.map((column, i) => [column, cells[i]])),
+    order: { tenant: 't1', order_id: key[0], ...value, updated_at: COMMIT_TIMESTAMP },
+  };
+}
+
+async function rawBlindCommits(url: string): Promise<number> {
+  const database = openDatabase(url);
+  const rows = newEnvelopes(SUBMISSIONS).map(rowsOf);
+  const { MutationSet } = await import('@google-cloud/spanner');
+  const result = await rate(SUBMISSIONS, async () => {
+    for (let at = 0; at < rows.length; at += BATCH) {
+      const batch = rows.slice(at, at + BATCH);
+      const mutations = new MutationSet();
+      mutations.insert(
+        'spanway_ledger',
+        batch.map((r) => r.ledger),
+      );
+      mutations.upsert(
+        'orders',
+        batch.map((r) => r.order),
+      );
+      await database.writeAtLeastOnce(mutations);
+    }
+  });
+  await database.close();
+  return result;
+}
+
+async function transactionPerMessage(url: string): Promise<number> {
+  const database = openDatabase(url);
+  const rows = newEnvelopes(BY_HAND).map(rowsOf);
+  const result = await rate(BY_HAND, async () => {
+    for (const { ledger, order } of rows) {
+      await database.runTransactionAsync(async (transaction) => {
+        const [found] = await transaction.read('spanway_ledger', { keys: [String(ledger['submission_id'])], columns: ['outcome'] });
+        if (found.length === 0) {
+          transaction.insert('spanway_ledger', ledger);
+          transaction.upsert('orders', order);
+        }
+        await transaction.commit();
+      });
+    }
+  });
+  await database.close();
+  return result;
+}

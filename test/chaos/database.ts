@@ -1,0 +1,67 @@
+/** The database by SQL, without any of the code that wrote it: the whole ledger, and how many rows the tables have. */
+import { DatabaseSync } from 'node:sqlite';
+import { makeClient, parseSpannerUrl, withEmulator } from '../../ports/store/spanner-config.ts';
+
+export interface LedgerRow {
+  readonly submissionId: string;
+  readonly committedAt: string;
+  readonly position: number;
+  readonly outcome: string;
+  readonly reason: string | null;
+  readonly detail: string | null;
+  readonly tenant: string;
+  readonly aggregate: string;
+  readonly correlationId: string;
+}
+
+export interface DatabaseReader {
+  ledger(): Promise<readonly LedgerRow[]>;
+  ledgerCount(): Promise<number>;
+  count(table: 'orders' | 'order_lines' | 'spanway_parked'): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** Times as text: the client would round a TIMESTAMP that it parses. */
+const LEDGER = (text: (column: string) => string): string =>
+  `SELECT submission_id AS submissionId, ${text('committed_at')} AS committedAt, commit_position AS position, outcome, reason,
+   detail, tenant, aggregate, correlation_id AS correlationId FROM spanway_ledger`;
+
+export function openDatabase(url: string): DatabaseReader {
+  return url.startsWith('sqlite:') ? openSqlite(url.slice('sqlite:'.length)) : openSpanner(url);
+}
+
+function openSqlite(path: string): DatabaseReader {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
+  const count = async (table: string): Promise<number> => (db.prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
+  return {
+    ledger: async () => db.prepare(LEDGER((column) => column)).all() as unknown as LedgerRow[],
+    ledgerCount: () => count('spanway_ledger'),
+    count,
+    close: async () => db.close(),
+  };
+}
+
+function openSpanner(url: string): DatabaseReader {
+  const config = parseSpannerUrl(new URL(url));
+  const client = makeClient(config);
+  const database = withEmulator(config, () => client.instance(config.instance).database(config.database));
+  // The client reports lost sessions by an event; without a listener it would end the process.
+  database.on('error', () => {});
+  const run = async (sql: string): Promise<Record<string, unknown>[]> => {
+    const [rows] = await withEmulator(config, () => database.run({ sql, json: true }));
+    return rows as Record<string, unknown>[];
+  };
+  const count = async (table: string): Promise<number> => Number((await run(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.['n']);
+  return {
+    ledger: async () => {
+      const rows = await run(LEDGER((column) => `FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6SZ', ${column}, 'UTC')`));
+      return rows.map((row) => ({ ...row, position: Number(row['position']) }) as LedgerRow);
+    },
+    ledgerCount: () => count('spanway_ledger'),
+    count,
+    close: async () => {
+      await database.close().catch(() => undefined);
+      await client.close();
+    },
+  };
+}

@@ -1,4 +1,5 @@
 /** Who is calling: a bearer JWT checked against the issuer's published keys (RFC 8725, RFC 9068). */
+import { LRUCache } from 'lru-cache';
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { RequestError, UnavailableError } from './errors.ts';
@@ -25,12 +26,20 @@ export interface Identity {
 
 const MAX_TENANT_LENGTH = 128;
 
+/** Verified tokens kept, and for how long at most: so soon does a key that its issuer withdrew stop working. */
+const KEPT_TOKENS = 10_000;
+const KEPT_MS = 30_000;
+
 export function createIdentity(settings: IdentitySettings): Identity {
   const keys = createRemoteJWKSet(new URL(settings.jwksUrl));
+  // A signature costs more to verify than all else that an accept does, and a client sends its token many times.
+  const verified = new LRUCache<string, Caller>({ max: KEPT_TOKENS, ttl: KEPT_MS });
   return {
     async verify(authorization) {
       const token = /^Bearer +([^\s]+)$/i.exec(authorization ?? '')?.[1];
       if (token === undefined) throw new RequestError('unauthenticated', 'send an "Authorization: Bearer" header with a token');
+      const known = verified.get(token);
+      if (known) return known;
       let payload: JWTPayload;
       try {
         ({ payload } = await jwtVerify(token, keys, {
@@ -43,7 +52,10 @@ export function createIdentity(settings: IdentitySettings): Identity {
       } catch (cause) {
         throw refusal(cause);
       }
-      return callerOf(payload, settings);
+      const caller = callerOf(payload, settings);
+      const validMs = ((payload.exp ?? 0) + settings.clockToleranceSeconds) * 1000 - Date.now();
+      if (validMs > 0) verified.set(token, caller, { ttl: Math.min(KEPT_MS, validMs) });
+      return caller;
     },
   };
 }

@@ -1,4 +1,5 @@
 /** The database by SQL, without any of the code that wrote it: the whole ledger, and how many rows the tables have. */
+import type { EventEmitter } from 'node:events';
 import { DatabaseSync } from 'node:sqlite';
 import { makeClient, parseSpannerUrl, withEmulator } from '../../ports/store/spanner-config.ts';
 
@@ -30,11 +31,28 @@ export function openDatabase(url: string): DatabaseReader {
   return url.startsWith('sqlite:') ? openSqlite(url.slice('sqlite:'.length)) : openSpanner(url);
 }
 
+/** The API writes a time without trailing zeros. */
+function inApiForm(row: LedgerRow): LedgerRow {
+  return { ...row, committedAt: row.committedAt.replace(/(\.\d*?)0*Z$/, '$1Z').replace('.Z', 'Z') };
+}
+
+/** The order in which the ledger says that they took effect. */
+export function inLedgerOrder(rows: readonly LedgerRow[]): readonly LedgerRow[] {
+  const time = ({ committedAt }: LedgerRow): string => {
+    const [seconds = '', fraction = ''] = committedAt.slice(0, -1).split('.');
+    return `${seconds}.${fraction.padEnd(9, '0')}`;
+  };
+  return rows
+    .map((row) => ({ row, time: time(row) }))
+    .sort((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : a.row.position - b.row.position))
+    .map(({ row }) => row);
+}
+
 function openSqlite(path: string): DatabaseReader {
   const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
   const count = async (table: string): Promise<number> => (db.prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
   return {
-    ledger: async () => db.prepare(LEDGER((column) => column)).all() as unknown as LedgerRow[],
+    ledger: async () => (db.prepare(LEDGER((column) => column)).all() as unknown as LedgerRow[]).map(inApiForm),
     ledgerCount: () => count('spanway_ledger'),
     count,
     close: async () => db.close(),
@@ -46,7 +64,7 @@ function openSpanner(url: string): DatabaseReader {
   const client = makeClient(config);
   const database = withEmulator(config, () => client.instance(config.instance).database(config.database));
   // The client reports lost sessions by an event; without a listener it would end the process.
-  database.on('error', () => {});
+  (database as EventEmitter).on('error', () => {});
   const run = async (sql: string): Promise<Record<string, unknown>[]> => {
     const [rows] = await withEmulator(config, () => database.run({ sql, json: true }));
     return rows as Record<string, unknown>[];
@@ -55,7 +73,7 @@ function openSpanner(url: string): DatabaseReader {
   return {
     ledger: async () => {
       const rows = await run(LEDGER((column) => `FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6SZ', ${column}, 'UTC')`));
-      return rows.map((row) => ({ ...row, position: Number(row['position']) }) as LedgerRow);
+      return rows.map((row) => ({ ...row, position: Number(row['position']) }) as LedgerRow).map(inApiForm);
     },
     ledgerCount: () => count('spanway_ledger'),
     count,

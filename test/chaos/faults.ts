@@ -31,19 +31,19 @@ export interface FaultPlan {
 export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
   const counts: FaultCounts = { kills: {}, killsAtStart: 0, connections: {}, pauses: 0 };
   const stopping = new AbortController();
-  const { signal } = stopping;
+  const stopped = (): boolean => stopping.signal.aborted;
   /** Starts under way, of roles that were killed. */
   const starting = new Map<RoleProcess, Promise<void>>();
 
   async function kills(): Promise<void> {
     const rng = new Rng(plan.seed, 'kills');
-    for (let i = 0; i < plan.kills && !signal.aborted; i += 1) {
+    for (let i = 0; i < plan.kills; i += 1) {
       const at = Math.floor(((i + rng.next()) / plan.kills) * plan.submissions * 0.97);
       const role = rng.pick(stack.roles);
       const downMs = rng.chance(0.6) ? rng.int(0, 100) : rng.int(100, 2500);
       const atStart = rng.chance(0.1);
-      while (plan.accepted() < at && !signal.aborted) await sleep(10);
-      if (signal.aborted) return;
+      while (plan.accepted() < at && !stopped()) await sleep(10);
+      if (stopped()) return;
       if (starting.has(role)) {
         if (atStart) counts.killsAtStart += 1;
         else await starting.get(role);
@@ -64,7 +64,7 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
   async function connections(): Promise<void> {
     const rng = new Rng(plan.seed, 'connections');
     const underWay: Promise<void>[] = [];
-    while (!signal.aborted) {
+    while (!stopped()) {
       await sleep(rng.int(100, 1200));
       const proxy = rng.pick(stack.proxies);
       const fault = drawFault(rng);
@@ -77,11 +77,11 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
 
   async function pauses(): Promise<void> {
     const rng = new Rng(plan.seed, 'pauses of processes');
-    while (!signal.aborted) {
+    while (!stopped()) {
       await sleep(rng.int(2000, 8000));
       const role = rng.pick(stack.roles);
       const ms = rng.int(200, 5000);
-      if (starting.has(role) || signal.aborted) continue;
+      if (starting.has(role) || stopped()) continue;
       counts.pauses += 1;
       await role.pause(ms);
     }

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { freePort } from '../../cli/local-servers/child.ts';
 import type { LocalServers } from '../../cli/local-servers/index.ts';
 import { Command } from '../fixtures/stacks.ts';
-import { freshDatabaseId, spannerUrl } from '../fixtures/stores.ts';
 import { RoleProcess } from './processes.ts';
 import { Proxy } from './proxy.ts';
 
@@ -62,8 +61,8 @@ export async function startReal(folder: string, servers: Required<LocalServers>)
     redis: await Proxy.start('redis', portOf(servers.redis.url)),
     eventbridge: await Proxy.start('eventbridge', portOf(servers.eventbridge.endpoint)),
   };
-  const names = { queue: `chaos-${randomBytes(6).toString('hex')}`, database: freshDatabaseId() };
-  const direct = adapters(servers, names);
+  const name = `chaos-${randomBytes(6).toString('hex')}`;
+  const direct = adapters(servers, name);
   const shared = {
     ...SETTINGS,
     SPANWAY_DATA_DIR: dataDir,
@@ -85,7 +84,7 @@ export async function startReal(folder: string, servers: Required<LocalServers>)
       redis: { url: `redis://${host(proxies.redis)}` },
       eventbridge: { endpoint: `http://${host(proxies.eventbridge)}` },
     },
-    names,
+    name,
   );
   const env = { ...shared, ...proxied };
   // It stands for somebody else's identity provider, so it is not among those that are killed.
@@ -112,14 +111,14 @@ export async function startReal(folder: string, servers: Required<LocalServers>)
   };
 }
 
-function adapters(servers: Required<LocalServers>, names: { readonly queue: string; readonly database: string }): Record<string, string> {
+function adapters(servers: Required<LocalServers>, name: string): Record<string, string> {
   const local = 'region=us-east-1&credentials=local';
   return {
-    SPANWAY_QUEUE: `sqs:${servers.sqs.endpoint}/000000000000/${names.queue}.fifo?${local}`,
-    SPANWAY_TOPIC: `pubsub://spanway-test/${names.queue}?emulator=${servers.pubsub.host}`,
-    SPANWAY_STORE: spannerUrl(servers.spanner.host, names.database),
+    SPANWAY_QUEUE: `sqs:${servers.sqs.endpoint}/000000000000/${name}.fifo?${local}`,
+    SPANWAY_TOPIC: `pubsub://spanway-test/${name}?emulator=${servers.pubsub.host}`,
+    SPANWAY_STORE: `spanner://spanway-test/spanway-test/${name}?emulator=${servers.spanner.host}`,
     SPANWAY_CACHE: servers.redis.url,
-    SPANWAY_EVENTS: `eventbridge:${names.queue}?${local}&endpoint=${encodeURIComponent(servers.eventbridge.endpoint)}`,
+    SPANWAY_EVENTS: `eventbridge:${name}?${local}&endpoint=${encodeURIComponent(servers.eventbridge.endpoint)}`,
   };
 }
 

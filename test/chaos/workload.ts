@@ -101,7 +101,11 @@ function lineChange(rng: Rng, counter: number): Change {
   if (op === 'delete') return { op, line };
   const quantity = { quantity: counter };
   if (op === 'update') return { op, line, value: { ...quantity, ...(rng.chance(0.3) ? { unitPrice: null } : {}) } };
-  return { op, line, value: { ...quantity, sku: `sku-${rng.int(1, 99)}`, ...(rng.chance(0.5) ? { unitPrice: `${rng.int(1, 99)}.5` } : {}) } };
+  return {
+    op,
+    line,
+    value: { ...quantity, sku: `sku-${rng.int(1, 99)}`, ...(rng.chance(0.5) ? { unitPrice: `${rng.int(1, 99)}.5` } : {}) },
+  };
 }
 
 function orderValue(rng: Rng, counter: number): Fields {

@@ -2,8 +2,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import type { TableDefinition } from '../../schemas/resource/table.ts';
-import type { StoreHarness } from './store.ts';
-import { ACCOUNTS, AGED, ALL_TABLES, CUSTOMERS, KINDS, LINES, NOTES, ORDERS } from './store-tables.ts';
+import { ACCOUNTS, AGED, ALL_TABLES, CUSTOMERS, KINDS, LINES, NOTES, ORDERS, type StoreHarness } from './store-tables.ts';
 
 export function schemaConformance(name: string, harness: StoreHarness): void {
   describe(`the schema of the ${name} store`, () => {

@@ -1,6 +1,7 @@
-/** The tables that the store's conformance suite works on. */
+/** What the parts of the store's conformance suite share: its tables, rows of them, and the harness. */
 import type { Cell, ColumnDefinition, ColumnType, ScalarType, TableDefinition } from '../../schemas/resource/table.ts';
-import type { StoreMutation } from '../../ports/store/port.ts';
+import { StoreError } from '../../ports/errors.ts';
+import type { SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.ts';
 
 const type = (scalar: ScalarType, maxLength?: number): ColumnType => ({
   scalar,
@@ -119,4 +120,39 @@ export function write(op: 'insert' | 'update' | 'upsert', table: TableDefinition
 
 export function remove(table: TableDefinition, ...key: readonly Cell[]): StoreMutation {
   return { op: 'delete', table, key };
+}
+
+export const OPTIONS = { tag: 'conformance' };
+export const TENANT = 'acme';
+
+/** The cells of a row of ORDERS. */
+export function order(id: string, more: Readonly<Record<string, Cell>> = {}): Record<string, Cell> {
+  return { tenant: TENANT, order_id: id, customer: 'ann', ...more };
+}
+
+/** The cells of a row of LINES or NOTES. */
+export function line(id: string, number: string, more: Readonly<Record<string, Cell>> = {}): Record<string, Cell> {
+  return { tenant: TENANT, order_id: id, line: number, ...more };
+}
+
+/** What a call failed with; the call must fail. */
+export async function failureOf(call: Promise<unknown>): Promise<{ failure: string; reason: string | undefined }> {
+  const error: unknown = await call.then(
+    () => new Error('it did not fail'),
+    (cause: unknown) => cause,
+  );
+  if (!(error instanceof StoreError)) throw error;
+  return { failure: error.failure, reason: error.reason };
+}
+
+export interface StoreHarness {
+  /** A provisioned store without tables, and what removes it. */
+  readonly make: () => Promise<{ readonly store: Store & SchemaAdmin; readonly cleanup: () => Promise<void> }>;
+  /** Another connection to the store of the last `make`, as another process would have. */
+  readonly again: () => Promise<Store & SchemaAdmin>;
+  /**
+   * Statements for tables of other hands: CUSTOMERS, and ACCOUNTS with a CHECK (balance >= 0) and a foreign key of
+   * (tenant, customer_id) to CUSTOMERS, and with columns wider than those declared.
+   */
+  readonly adoptedDdl: readonly string[];
 }

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { openStore, STORE_SCHEMES } from '../../ports/store/index.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
-import { type StoreHarness, storeConformance } from './store.ts';
+import { storeConformance } from './store.ts';
+import type { StoreHarness } from './store-tables.ts';
 
 function harness(makeUrl: () => Promise<{ url: string; remove: () => Promise<void> }>, adoptedDdl: readonly string[]): StoreHarness {
   let last = '';

@@ -1,37 +1,30 @@
 /** What every implementation of the store port must do: `ports/store/port.ts`, and the errors of `ports/errors.ts`. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { StoreError } from '../../ports/errors.ts';
 import type { SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.ts';
-import { canonicalTimestamp, jsonText } from '../../schemas/resource/cells.ts';
+import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
 import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../../schemas/resource/table.ts';
 import { schemaConformance } from './store-schema.ts';
-import { ACCOUNTS, ALL_TABLES, COUPONS, CUSTOMERS, KEYS, KINDS, LINES, NOTES, ORDERS, remove, SCALARS, write } from './store-tables.ts';
-
-export interface StoreHarness {
-  /** A provisioned store without tables, and what removes it. */
-  readonly make: () => Promise<{ readonly store: Store & SchemaAdmin; readonly cleanup: () => Promise<void> }>;
-  /** Another connection to the store of the last `make`, as another process would have. */
-  readonly again: () => Promise<Store & SchemaAdmin>;
-  /**
-   * Statements for tables of other hands: CUSTOMERS, and ACCOUNTS with a CHECK (balance >= 0) and a foreign key of
-   * (tenant, customer_id) to CUSTOMERS, and with columns wider than those declared.
-   */
-  readonly adoptedDdl: readonly string[];
-}
-
-const options = { tag: 'conformance' };
-const TENANT = 'acme';
-
-/** What a call failed with; the call must fail. */
-export async function failureOf(call: Promise<unknown>): Promise<{ failure: string; reason: string | undefined }> {
-  const error: unknown = await call.then(
-    () => new Error('it did not fail'),
-    (cause: unknown) => cause,
-  );
-  if (!(error instanceof StoreError)) throw error;
-  return { failure: error.failure, reason: error.reason };
-}
+import {
+  ACCOUNTS,
+  ALL_TABLES,
+  COUPONS,
+  CUSTOMERS,
+  failureOf,
+  KINDS,
+  line,
+  LINES,
+  NOTES,
+  OPTIONS,
+  order,
+  ORDERS,
+  remove,
+  type StoreHarness,
+  TENANT,
+  write,
+} from './store-tables.ts';
+import { transactionConformance } from './store-transactions.ts';
+import { valueConformance } from './store-values.ts';
 
 export function storeConformance(name: string, harness: StoreHarness): void {
   describe(`the ${name} store`, () => {
@@ -45,19 +38,7 @@ export function storeConformance(name: string, harness: StoreHarness): void {
     });
     afterAll(() => cleanup());
 
-    const commit = (...mutations: StoreMutation[]): Promise<{ commitTimestamp: string }> => store.commit(mutations, options);
-    const order = (id: string, more: Record<string, Cell> = {}): Record<string, Cell> => ({
-      tenant: TENANT,
-      order_id: id,
-      customer: 'ann',
-      ...more,
-    });
-    const line = (id: string, number: string, more: Record<string, Cell> = {}): Record<string, Cell> => ({
-      tenant: TENANT,
-      order_id: id,
-      line: number,
-      ...more,
-    });
+    const commit = (...mutations: StoreMutation[]): Promise<{ commitTimestamp: string }> => store.commit(mutations, OPTIONS);
     const readOne = async (table: TableDefinition, key: readonly Cell[], ...columns: string[]): Promise<readonly Cell[] | undefined> =>
       (await store.read(table, [key], columns))[0];
     const readOrder = (id: string, ...columns: string[]): Promise<readonly Cell[] | undefined> => readOne(ORDERS, [TENANT, id], ...columns);
@@ -329,93 +310,7 @@ export function storeConformance(name: string, harness: StoreHarness): void {
       });
     });
 
-    describe('values', () => {
-      const nested = { b: [1, { z: null, a: '😀' }], a: { deep: { deeper: [[], {}, 1.5, -0.25, 9007199254740991] } }, '': 'empty name' };
-      const extremes: Record<(typeof SCALARS)[number], readonly Cell[]> = {
-        STRING: ['', 'plain', 'a\u{10FFFF}😀é\n"\\\'`', '{{projectId}}', COMMIT_TIMESTAMP, 'null'],
-        INT64: ['0', '-1', '9007199254740993', '9223372036854775807', '-9223372036854775808'],
-        FLOAT64: [0, 1, -1.5, 0.1, 1.7976931348623157e308, -1.7976931348623157e308, 5e-324, 123456789012345680],
-        NUMERIC: [
-          '0',
-          '1',
-          '-1.5',
-          '99999999999999999999999999999.999999999',
-          '-99999999999999999999999999999.999999999',
-          '0.000000001',
-          '-0.000000001',
-        ],
-        BOOL: [true, false],
-        TIMESTAMP: [
-          '0001-01-01T00:00:00Z',
-          '0001-01-01T00:00:00.000000001Z',
-          '1969-12-31T23:59:59.999999999Z',
-          '1970-01-01T00:00:00.1Z',
-          '2026-11-24T12:00:00.12345Z',
-          '2026-11-24T12:00:10Z',
-          '9999-12-31T23:59:59.999999999Z',
-        ],
-        DATE: ['0001-01-01', '2024-02-29', '9999-12-31'],
-        BYTES: ['', 'AA==', Buffer.from(Array.from({ length: 256 }, (_, i) => i)).toString('base64')],
-        JSON: ['null', 'true', '1', '""', '[]', '{}', jsonText(nested), '"text"', '"\\u0001😀"'],
-      };
-
-      it.each(SCALARS)('gives back %s cells as they were written, extremes and NULL included', async (scalar) => {
-        const column = `c_${scalar.toLowerCase()}`;
-        const cells: readonly Cell[] = [...extremes[scalar], null];
-        const ids = cells.map(() => randomUUID());
-        await commit(...cells.map((cell, i) => write('insert', KINDS, { id: ids[i] ?? '', [column]: cell })));
-        const rows = await store.read(
-          KINDS,
-          ids.map((id) => [id]),
-          [column],
-        );
-        expect(rows).toEqual(cells.map((cell) => [cell]));
-      });
-
-      it.each(SCALARS)('gives back arrays of %s cells, empty ones and NULLs included', async (scalar) => {
-        const column = `a_${scalar.toLowerCase()}`;
-        const arrays: readonly Cell[] = [extremes[scalar], [], [null], [...extremes[scalar].slice(0, 2), null], null];
-        const ids = arrays.map(() => randomUUID());
-        await commit(...arrays.map((cell, i) => write('upsert', KINDS, { id: ids[i] ?? '', [column]: cell })));
-        const rows = await store.read(
-          KINDS,
-          ids.map((id) => [id]),
-          [column],
-        );
-        expect(rows).toEqual(arrays.map((cell) => [cell]));
-      });
-
-      it('finds rows by keys of every type that a key may have, at their extremes', async () => {
-        const keys: Cell[][] = [
-          ['', '-9223372036854775808', '-99999999999999999999999999999.999999999', '0001-01-01T00:00:00.000000001Z', '0001-01-01'],
-          ['😀', '9223372036854775807', '99999999999999999999999999999.999999999', '9999-12-31T23:59:59.999999999Z', '9999-12-31'],
-          ['x', '0', '0', '1970-01-01T00:00:00Z', '1970-01-01'],
-        ];
-        await commit(
-          ...keys.map((key, i) =>
-            write('insert', KEYS, { ...Object.fromEntries(KEYS.primaryKey.map((k, j) => [k, key[j] ?? null])), note: String(i) }),
-          ),
-        );
-        expect(await store.read(KEYS, [...keys].reverse(), ['note'])).toEqual([['2'], ['1'], ['0']]);
-        expect(await store.read(KEYS, keys, KEYS.primaryKey)).toEqual(keys);
-        await commit(remove(KEYS, ...(keys[1] ?? [])));
-        expect(await store.read(KEYS, keys, ['note'])).toEqual([['0'], undefined, ['2']]);
-      });
-
-      it('reads a text of megabytes whole', async () => {
-        const id = randomUUID();
-        const text = '0123456789€'.repeat(150_000);
-        await commit(write('insert', KINDS, { id, c_string: text, a_string: [text.slice(0, 500_000), null, ''] }));
-        const row = await readOne(KINDS, [id], 'c_string', 'a_string', 'c_int64');
-        expect(row?.[0] === text).toBe(true);
-        expect(row?.slice(1)).toEqual([[text.slice(0, 500_000), null, ''], null]);
-      });
-
-      it('computes a stored generated column', async () => {
-        await commit(write('insert', KINDS, { id: 'zebra', c_int64: '1' }));
-        expect(await readOne(KINDS, ['zebra'], 'first_letter')).toEqual(['z']);
-      });
-    });
+    describe('values', () => valueConformance(() => store));
 
     describe('commit timestamps', () => {
       it('become later with each commit, in microseconds at most', async () => {
@@ -440,7 +335,7 @@ export function storeConformance(name: string, harness: StoreHarness): void {
 
       it('stand in the rows of a read-write transaction too', async () => {
         const id = randomUUID();
-        const { commitTimestamp } = await store.readWrite(options, async (transaction) => {
+        const { commitTimestamp } = await store.readWrite(OPTIONS, async (transaction) => {
           transaction.write([write('insert', ORDERS, order(id, { updated_at: COMMIT_TIMESTAMP }))]);
           await Promise.resolve();
         });
@@ -448,108 +343,7 @@ export function storeConformance(name: string, harness: StoreHarness): void {
       });
     });
 
-    describe('read-write transactions', () => {
-      const increment = (on: Store, id: string): Promise<{ value: string }> =>
-        on.readWrite(options, async (transaction) => {
-          const [row] = await transaction.read(ORDERS, [[TENANT, id]], ['amount']);
-          const value = String(BigInt(row?.[0] as string) + 1n);
-          transaction.write([write('update', ORDERS, { tenant: TENANT, order_id: id, amount: value })]);
-          return value;
-        });
-
-      it('give back what the work returned, and write what it wrote, in order', async () => {
-        const id = randomUUID();
-        const { value } = await store.readWrite(options, async (transaction) => {
-          const before = await transaction.read(ORDERS, [[TENANT, id]], ['customer']);
-          transaction.write([write('insert', ORDERS, order(id)), write('insert', LINES, line(id, '1'))]);
-          transaction.write([remove(LINES, TENANT, id, '1'), write('insert', LINES, line(id, '2'))]);
-          return { before, during: await transaction.read(ORDERS, [[TENANT, id]], ['customer']) };
-        });
-        expect(value).toEqual({ before: [undefined], during: [undefined] });
-        const lines = await store.read(
-          LINES,
-          [
-            [TENANT, id, '1'],
-            [TENANT, id, '2'],
-          ],
-          ['line'],
-        );
-        expect(lines).toEqual([undefined, ['2']]);
-      });
-
-      it('throw on what the work throws, and write nothing', async () => {
-        const id = randomUUID();
-        // Codes that a client might take for the database's.
-        for (const mine of [
-          new Error('mine'),
-          Object.assign(new Error('Session not found'), { code: 5 }),
-          Object.assign(new Error('aborted'), { code: 10 }),
-        ]) {
-          let runs = 0;
-          const call = store.readWrite(options, async (transaction) => {
-            runs += 1;
-            await transaction.read(ORDERS, [[TENANT, id]], ['customer']);
-            transaction.write([write('insert', ORDERS, order(id))]);
-            throw mine;
-          });
-          await expect(call).rejects.toBe(mine);
-          expect(runs).toBe(1);
-        }
-        expect(await readOrder(id, 'customer')).toBeUndefined();
-      });
-
-      it('fail as a commit does, and write nothing', async () => {
-        const id = randomUUID();
-        await commit(write('insert', ORDERS, order(id)));
-        const call = store.readWrite(options, async (transaction) => {
-          await transaction.read(ORDERS, [[TENANT, id]], ['customer']);
-          transaction.write([write('update', ORDERS, order(id, { customer: 'bob' })), write('insert', ORDERS, order(id))]);
-        });
-        expect(await failureOf(call)).toEqual({ failure: 'already_exists', reason: 'already_exists' });
-        expect(await readOrder(id, 'customer')).toEqual(['ann']);
-        const child = store.readWrite(options, (transaction) =>
-          Promise.resolve(transaction.write([write('insert', LINES, line(randomUUID(), '1'))])),
-        );
-        expect(await failureOf(child)).toEqual({ failure: 'refused', reason: 'parent_not_found' });
-      });
-
-      it('fail when a read of theirs fails', async () => {
-        const absent = { ...ORDERS, name: 'no_such_table' };
-        const call = store.readWrite(options, (transaction) => transaction.read(absent, [[TENANT, 'x']], ['customer']));
-        expect(await failureOf(call)).toEqual({ failure: 'unknown', reason: undefined });
-      });
-
-      it('commit with no writes, and with no reads', async () => {
-        const id = randomUUID();
-        await commit(write('insert', ORDERS, order(id)));
-        const { value } = await store.readWrite(options, (transaction) => transaction.read(ORDERS, [[TENANT, id]], ['customer']));
-        expect(value).toEqual([['ann']]);
-        await store.readWrite(options, () => Promise.resolve());
-      });
-
-      it('lose no update when several run at once', async () => {
-        const id = randomUUID();
-        await commit(write('insert', ORDERS, order(id, { amount: '0' })));
-        const values = await Promise.all(Array.from({ length: 5 }, () => increment(store, id)));
-        expect(values.map((v) => v.value).sort()).toEqual(['1', '2', '3', '4', '5']);
-        expect(await readOrder(id, 'amount')).toEqual(['5']);
-      });
-
-      it('lose no update to another connection, nor to a plain commit', async () => {
-        const id = randomUUID();
-        await commit(write('insert', ORDERS, order(id, { amount: '0' })));
-        const other = await harness.again();
-        try {
-          await Promise.all([increment(store, id), increment(other, id), increment(store, id), increment(other, id)]);
-          expect(await readOrder(id, 'amount')).toEqual(['4']);
-        } finally {
-          await other.close();
-        }
-        const [, plain] = await Promise.all([increment(store, id), commit(write('update', ORDERS, order(id, { customer: 'bob' })))]);
-        expect(plain.commitTimestamp).toMatch(/Z$/);
-        expect(await readOrder(id, 'customer', 'amount')).toEqual(['bob', '5']);
-      });
-    });
+    describe('read-write transactions', () => transactionConformance(() => store, harness));
   });
 
   schemaConformance(name, harness);

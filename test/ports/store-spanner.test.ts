@@ -4,7 +4,7 @@ import { openStore } from '../../ports/store/index.ts';
 import { fromRaw } from '../../ports/store/spanner-cells.ts';
 import { makeClient, parseSpannerUrl } from '../../ports/store/spanner-config.ts';
 import { spannerStoreError } from '../../ports/store/spanner-errors.ts';
-import { failureOf } from '../conformance/store.ts';
+import { failureOf } from '../conformance/store-tables.ts';
 
 describe('the spanner URL', () => {
   it('names project, instance and database, and may name an emulator and deadlines', () => {

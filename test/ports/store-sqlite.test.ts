@@ -4,8 +4,7 @@ import { expect, it, onTestFinished } from 'vitest';
 import { SqliteStore } from '../../ports/store/sqlite.ts';
 import { SqliteFile } from '../../ports/sqlite/database.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
-import { AGED, KINDS, ORDERS, write } from '../conformance/store-tables.ts';
-import { failureOf } from '../conformance/store.ts';
+import { AGED, failureOf, KINDS, ORDERS, write } from '../conformance/store-tables.ts';
 import { temporaryFolder } from '../temp.ts';
 
 const options = { tag: 'test' };

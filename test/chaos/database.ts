@@ -64,7 +64,7 @@ function openSpanner(url: string): DatabaseReader {
   const client = makeClient(config);
   const database = withEmulator(config, () => client.instance(config.instance).database(config.database));
   // The client reports lost sessions by an event; without a listener it would end the process.
-  (database as EventEmitter).on('error', () => {});
+  (database as unknown as EventEmitter).on('error', () => {});
   const run = async (sql: string): Promise<Record<string, unknown>[]> => {
     const [rows] = await withEmulator(config, () => database.run({ sql, json: true }));
     return rows as Record<string, unknown>[];

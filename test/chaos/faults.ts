@@ -65,7 +65,8 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
     const rng = new Rng(plan.seed, 'connections');
     const underWay: Promise<void>[] = [];
     while (!stopped()) {
-      await sleep(rng.int(100, 1200));
+      // Each connection's way is disturbed as often on a stack with one proxy as on one with six.
+      await sleep(rng.int(600, 7000) / stack.proxies.length);
       const proxy = rng.pick(stack.proxies);
       const fault = drawFault(rng);
       const name = `${proxy.name} ${fault.kind}`;

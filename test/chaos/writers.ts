@@ -7,7 +7,9 @@ import { Rng } from './rng.ts';
 import { type Aggregate, type Condition, draft, newAggregate, type Submission, submissionOf } from './workload.ts';
 
 const WRITERS = 24;
-const AGGREGATES_PER_WRITER = 16;
+/** Several hundred aggregates in a long run; in a short one fewer, so that each still has a history. */
+const MAX_AGGREGATES_PER_WRITER = 16;
+const WRITES_PER_AGGREGATE = 10;
 const TENANTS = ['t1', 't2'];
 /** Of a client that asks for the outcome, in one request. */
 const WAIT_SECONDS = 10;
@@ -29,16 +31,17 @@ export class Writers {
   readonly #client: ChaosClient;
   readonly #seed: number;
   readonly #total: number;
+  /** Aggregates of one writer. */
+  readonly #own: number;
   #begun = 0;
 
   constructor(client: ChaosClient, seed: number, total: number) {
     this.#client = client;
     this.#seed = seed;
     this.#total = total;
+    this.#own = Math.min(MAX_AGGREGATES_PER_WRITER, Math.ceil(total / WRITERS / WRITES_PER_AGGREGATE));
     // Neighbours share an order's key under two tenants.
-    this.aggregates = Array.from({ length: WRITERS * AGGREGATES_PER_WRITER }, (_, i) =>
-      newAggregate(TENANTS[i % 2] as string, `o${i >> 1}`),
-    );
+    this.aggregates = Array.from({ length: WRITERS * this.#own }, (_, i) => newAggregate(TENANTS[i % 2] as string, `o${i >> 1}`));
   }
 
   async run(): Promise<void> {
@@ -63,7 +66,7 @@ export class Writers {
 
   async #write(writer: number): Promise<void> {
     const rng = new Rng(this.#seed, `writer ${writer}`);
-    const own = this.aggregates.slice(writer * AGGREGATES_PER_WRITER, (writer + 1) * AGGREGATES_PER_WRITER);
+    const own = this.aggregates.slice(writer * this.#own, (writer + 1) * this.#own);
     const sent: Submission[] = [];
     let aggregate = rng.pick(own);
     while (this.#begun < this.#total) {

@@ -76,7 +76,7 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
       events,
       cache,
       resources: { current: resources },
-      packKeys: () => ring,
+      packKeys: { current: () => ring, refresh: () => Promise.resolve(ring) },
       log: pino({ level: 'warn' }),
       onFatal: (error) => {
         throw error;

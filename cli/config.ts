@@ -157,6 +157,8 @@ export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events
   readonly events: string;
   readonly secrets: string;
   readonly parallelism: number;
+  /** Whether `parallelism` was set, and so holds for every store. */
+  readonly parallelismIsSet: boolean;
   /** `NODE_ENV=production`: nothing meant for development works. */
   readonly production: boolean;
 }
@@ -189,6 +191,7 @@ function complete(read: Read, production: boolean): Config {
     events: read.events ?? embedded,
     secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
     parallelism: parallelismOf(read.parallelism, store),
+    parallelismIsSet: read.parallelism !== undefined,
     production,
   });
 }
@@ -203,5 +206,5 @@ function parallelismOf(given: string | undefined, store: string): number {
 /** The configuration with other adapters, as `spanway dev --real` needs it. */
 export function withAdapters(config: Config, adapters: Partial<Pick<Config, 'queue' | 'topic' | 'store' | 'events' | 'cache'>>): Config {
   const merged = { ...config, ...adapters };
-  return Object.freeze({ ...merged, parallelism: parallelismOf(undefined, merged.store) });
+  return Object.freeze({ ...merged, parallelism: config.parallelismIsSet ? config.parallelism : parallelismOf(undefined, merged.store) });
 }

@@ -13,22 +13,30 @@ export const RECEIPT_KEYS = 'receipt-keys';
 
 /** How soon a rotated secret is in use. */
 const REFRESH_MS = 30_000;
+/** However many packs name keys that nobody knows, the secret is not read more often. */
+const SOONEST_MS = 1000;
 
 export interface Keys {
   readonly current: () => KeyRing;
+  /** Reads the secret again now, unless that was done a moment ago. */
+  readonly refresh: () => Promise<KeyRing>;
   stop(): void;
 }
 
 /** @throws MissingSecretError, SpanwayError (`key_ring`) */
 export async function followKeys(secrets: Secrets, name: string, log: Logger): Promise<Keys> {
   let ring = parseKeyRing(name, await secrets.get(name));
+  let readAt = performance.now();
+  const refresh = async (): Promise<KeyRing> => {
+    if (performance.now() - readAt < SOONEST_MS) return ring;
+    readAt = performance.now();
+    ring = parseKeyRing(name, await secrets.get(name));
+    return ring;
+  };
   const timer = setInterval(() => {
-    secrets
-      .get(name)
-      .then((text) => (ring = parseKeyRing(name, text)))
-      .catch((err: unknown) => log.error({ err, secret: name }, 'cannot read a secret again; the keys read before stay in use'));
+    refresh().catch((err: unknown) => log.error({ err, secret: name }, 'cannot read a secret again; the keys read before stay in use'));
   }, REFRESH_MS).unref();
-  return { current: () => ring, stop: () => clearInterval(timer) };
+  return { current: () => ring, refresh, stop: () => clearInterval(timer) };
 }
 
 /** A line for a key ring's secret. 32 bytes: the output length of SHA-256 (RFC 2104, section 3). */

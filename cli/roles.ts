@@ -25,12 +25,16 @@ export interface Role {
 
 export interface RoleContext {
   readonly config: Config;
-  readonly resources: ResourceSource;
   readonly log: Logger;
   /** Shared by the roles of one process, and closed by who opened it. Without it each role opens its own. */
   readonly cache?: Cache;
   /** Hears of a fault after which the role does nothing any more. */
   readonly onFatal: (error: unknown) => void;
+}
+
+/** Of a role that knows what it carries; the bridge does not. */
+export interface ResourceRoleContext extends RoleContext {
+  readonly resources: ResourceSource;
 }
 
 export interface OidcIssuer {
@@ -39,7 +43,7 @@ export interface OidcIssuer {
 }
 
 export async function startGatewayRole(
-  { config, resources, log, cache: shared }: RoleContext,
+  { config, resources, log, cache: shared }: ResourceRoleContext,
   oidc: OidcIssuer = configuredIssuer(config),
 ): Promise<Role & { readonly url: string }> {
   const secrets = await openSecrets(config.secrets);
@@ -111,7 +115,7 @@ export async function startBridgeRole({ config, log, onFatal }: RoleContext): Pr
   };
 }
 
-export async function startApplierRole({ config, resources, log, onFatal, cache: shared }: RoleContext): Promise<Role> {
+export async function startApplierRole({ config, resources, log, onFatal, cache: shared }: ResourceRoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
   const packKeys = await followKeys(secrets, PACK_KEYS, log);
   const topic = await openTopic(config.topic);
@@ -124,7 +128,7 @@ export async function startApplierRole({ config, resources, log, onFatal, cache:
     events,
     cache,
     resources,
-    packKeys: packKeys.current,
+    packKeys,
     log,
     onFatal,
     settings: { ...config, backoff: backoffOf(config), stopMs: config.stopSeconds * 1000 },

@@ -9,7 +9,15 @@ import { ensureDevelopmentKeys } from '../keys.ts';
 import { type LocalServers, type RunningServers, startLocalServers } from '../local-servers/index.ts';
 import { createLog } from '../log.ts';
 import { ResourceFolder } from '../resource-folder.ts';
-import { applySchema, provision, type Role, type RoleContext, startApplierRole, startBridgeRole, startGatewayRole } from '../roles.ts';
+import {
+  applySchema,
+  provision,
+  type Role,
+  type ResourceRoleContext,
+  startApplierRole,
+  startBridgeRole,
+  startGatewayRole,
+} from '../roles.ts';
 import { runUntilStopped } from '../run-role.ts';
 
 export async function dev(config: Config, options: { readonly real: boolean }): Promise<void> {
@@ -40,7 +48,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     await applySchema(config, resources.current).then(({ differences }) => warnOf(log, differences));
     const cache = await openCache(config.cache);
     running.push({ stop: () => cache.close() });
-    const context: RoleContext = { config, resources, log, onFatal, cache };
+    const context: ResourceRoleContext = { config, resources, log, onFatal, cache };
     const issuer = await startDevelopmentIssuer(config, { host: '127.0.0.1', port: 0 });
     running.push(issuer);
     running.push(await startApplierRole({ ...context, log: log.child({ role: 'applier' }) }));

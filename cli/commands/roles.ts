@@ -6,9 +6,9 @@ import { type Role, type RoleContext, startApplierRole, startBridgeRole, startGa
 import { runUntilStopped } from '../run-role.ts';
 
 const STARTERS = {
-  gateway: startGatewayRole,
+  gateway: async (context: RoleContext) => startGatewayRole({ ...context, resources: await ResourceFolder.open(context.config.schemas) }),
   bridge: startBridgeRole,
-  applier: startApplierRole,
+  applier: async (context: RoleContext) => startApplierRole({ ...context, resources: await ResourceFolder.open(context.config.schemas) }),
 } satisfies Record<string, (context: RoleContext) => Promise<Role>>;
 
 export type RoleName = keyof typeof STARTERS;
@@ -19,8 +19,7 @@ export async function role(name: RoleName, config: Config): Promise<void> {
     log.warn('SPANWAY_CACHE is memory: no signal of an outcome reaches another process; who waits for one looks for it from time to time');
   }
   await runUntilStopped(log, async (onFatal) => {
-    const resources = await ResourceFolder.open(config.schemas);
-    const started = await STARTERS[name]({ config, resources, log, onFatal });
+    const started = await STARTERS[name]({ config, log, onFatal });
     log.info('url' in started ? { url: started.url } : {}, 'started');
     return started;
   });

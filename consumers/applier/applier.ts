@@ -9,15 +9,15 @@ import type { Events } from '../../ports/events/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { PARKED } from '../../schemas/envelope/ledger.ts';
-import { envelopeText, openPack } from '../../schemas/envelope/pack.ts';
-import { PackError } from '../../schemas/errors.ts';
+import { envelopeText } from '../../schemas/envelope/pack.ts';
+import type { PackError } from '../../schemas/errors.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { untilPasses } from '../backoff.ts';
 import { Announcer } from './announce.ts';
 import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
+import { Intake, type PackKeys } from './intake.ts';
 import { type BatchLimits, Lane } from './lane.ts';
 import { planWork } from './plan.ts';
 import type { Settled, Work } from './work.ts';
@@ -35,7 +35,7 @@ export interface ApplierParts {
   readonly events: Events;
   readonly cache: Cache;
   readonly resources: ResourceSource;
-  readonly packKeys: () => KeyRing;
+  readonly packKeys: PackKeys;
   readonly log: Logger;
   readonly settings: ApplierSettings;
   /** Hears of a fault that ended a lane: stop and start anew. What was not settled comes again. */
@@ -65,23 +65,16 @@ export function startApplier(parts: ApplierParts): Applier {
       }),
   );
 
-  function take(delivery: Delivery): void {
-    let envelopes: Envelope[];
-    try {
-      envelopes = openPack(delivery.data, delivery.attributes, parts.packKeys());
-    } catch (error) {
-      void park(delivery, error as Error);
-      return;
-    }
+  function work(delivery: Delivery, envelopes: readonly Envelope[]): void {
     const lane = lanes[laneOf(delivery.key, lanes.length)] as Lane;
     let open = envelopes.length;
     for (const envelope of envelopes) {
-      const work = planWork(envelope, envelopeText(envelope), parts.resources.current);
+      const item = planWork(envelope, envelopeText(envelope), parts.resources.current);
       lane.add({
-        work,
+        work: item,
         settle: (settled) => {
-          logOutcome(work, settled);
-          announcer.announce(work, settled, () => {
+          logOutcome(item, settled);
+          announcer.announce(item, settled, () => {
             open -= 1;
             if (open === 0) delivery.ack();
           });
@@ -91,8 +84,8 @@ export function startApplier(parts: ApplierParts): Applier {
   }
 
   /** A message without a submission that could be recorded: kept whole in a table of its own, then acknowledged. */
-  async function park(delivery: Delivery, error: Error): Promise<void> {
-    const reason = error instanceof PackError ? error.code : 'not_a_pack';
+  async function park(delivery: Delivery, error: PackError): Promise<void> {
+    const reason = error.code;
     log.error({ err: error, shard: delivery.key, reason }, 'a pack cannot be opened; parking it');
     const body = delivery.data.toString('base64');
     const attributes = JSON.stringify(delivery.attributes);
@@ -134,20 +127,27 @@ export function startApplier(parts: ApplierParts): Applier {
   }
 
   subscriber.onError((err) => log.warn({ err }, 'cannot pull from the topic; trying again'));
-  subscriber.start(take, settings);
+  const intake = new Intake({ keys: parts.packKeys, opened: work, refused: (delivery, error) => void park(delivery, error) });
+  subscriber.start((delivery) => {
+    intake.take(delivery);
+  }, settings);
 
   return {
     async stop() {
       // New packs stop at once; batches and events under way get their time, then retries end.
+      const end = performance.now() + settings.stopMs;
       const deadline = setTimeout(() => stopping.abort(new Error('the applier is stopping')), settings.stopMs);
       await Promise.all(lanes.map((lane) => lane.close()));
       await announcer.drain();
       clearTimeout(deadline);
       stopping.abort(new Error('the applier is stopping'));
-      await subscriber.stop(settings.stopMs);
+      await subscriber.stop(Math.max(end - performance.now(), LAST_ACKS_MS));
     },
   };
 }
+
+/** What the last acks get when all the time is used up. */
+const LAST_ACKS_MS = 1000;
 
 /** Shards are numbers; anything else shares the first lane. */
 function laneOf(key: string, lanes: number): number {

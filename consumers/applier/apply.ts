@@ -3,7 +3,6 @@
  * and carries the data. A row that is already there sends the batch to a read-write transaction that reads the
  * ledger first. A batch that the database refuses is halved until the guilty are alone, and their refusal recorded.
  */
-import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { StoreError } from '../../ports/errors.ts';
 import type { CommitOptions, Store, StoreMutation } from '../../ports/store/port.ts';
@@ -36,7 +35,7 @@ type Way = 'blind' | 'read-write';
 async function apply(context: ApplyContext, works: readonly Work[], way: Way): Promise<readonly Settled[]> {
   try {
     return await retryTransient(context, () =>
-      way === 'blind' ? commitBlind(context, works) : applyReadWrite(context.store, works, commitOptions()),
+      way === 'blind' ? commitBlind(context, works) : applyReadWrite(context.store, works, commitOptions(works)),
     );
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
@@ -57,7 +56,7 @@ async function settleAlone(context: ApplyContext, work: Work, error: StoreError)
   if (error.failure === 'unknown') {
     const { log, settings, signal } = context;
     try {
-      const [settled] = await untilPasses(() => applyReadWrite(context.store, [work], commitOptions()), {
+      const [settled] = await untilPasses(() => applyReadWrite(context.store, [work], commitOptions([work])), {
         signal,
         backoff: settings.backoff,
         max: settings.maxAttempts - 1,
@@ -82,7 +81,7 @@ async function settleAlone(context: ApplyContext, work: Work, error: StoreError)
 /** Writes the outcome alone; if the ledger has one by now, that one stands. */
 async function record(context: ApplyContext, work: Work, verdict: Verdict): Promise<Settled> {
   const parked: Work = { ...work, plan: { verdict } };
-  const [settled] = await retryTransient(context, () => applyReadWrite(context.store, [parked], commitOptions()));
+  const [settled] = await retryTransient(context, () => applyReadWrite(context.store, [parked], commitOptions([parked])));
   return settled as Settled;
 }
 
@@ -104,7 +103,7 @@ async function commitBlind(context: ApplyContext, works: readonly Work[]): Promi
   });
   // The ledger rows first, and so in one group; the data in order behind them.
   for (const work of works) if ('writes' in work.plan) for (const write of work.plan.writes) mutations.push(write.mutation);
-  const { commitTimestamp } = await context.store.commit(mutations, commitOptions());
+  const { commitTimestamp } = await context.store.commit(mutations, commitOptions(works));
   return verdicts.map((verdict) => ({ verdict, commitTimestamp, duplicate: false }));
 }
 
@@ -125,9 +124,12 @@ function retryTransient<T>({ log, settings, signal }: ApplyContext, work: () => 
   });
 }
 
-/** https://cloud.google.com/spanner/docs/introspection/troubleshooting-with-tags : at most 50 characters. */
-function commitOptions(): CommitOptions {
-  return { tag: `spanway-apply-${randomUUID()}` };
+/**
+ * The batch is named by its first submission, whose correlation id and trace the ledger and the log have. A tag has at
+ * most 50 characters: https://cloud.google.com/spanner/docs/introspection/troubleshooting-with-tags
+ */
+function commitOptions(works: readonly Work[]): CommitOptions {
+  return { tag: `spanway-apply-${works[0]?.envelope.id ?? ''}` };
 }
 
 /** A failure and its causes, for the record. */

@@ -83,13 +83,20 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
   const sender = new PackSender(queue, parts.packKeys, settings);
   const submissions = new Submissions({ sender, receipts, statuses, receiptKeys: parts.receiptKeys, settings });
+  // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
+  app.addHook('preClose', (done) => {
+    statuses.endWaits();
+    done();
+  });
   app.addHook('onClose', () => sender.drain());
 
   app.get('/healthz', () => ({ status: 'ok' }));
   app.get('/readyz', async (_request, reply) => {
-    const checks = { queue: await answer(queue), store: await answer(store) };
-    const ready = Object.values(checks).every((check) => check === 'ok');
-    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'unavailable', checks });
+    const [queueCheck, storeCheck] = await Promise.all([answer(queue), answer(store)]);
+    const checks = { queue: queueCheck, store: storeCheck };
+    // Without the database, writes are still accepted; to take the gateways out would make a part's outage the whole's.
+    const status = queueCheck !== 'ok' ? 'unavailable' : storeCheck !== 'ok' ? 'degraded' : 'ready';
+    return reply.code(status === 'unavailable' ? 503 : 200).send({ status, checks });
   });
   problemRoutes(app);
 

@@ -30,6 +30,7 @@ export class Statuses {
   readonly #resources: ResourceSource;
   readonly #receipts: Receipts;
   readonly #maxWaiters: number;
+  readonly #stopping = new AbortController();
   #waiters = 0;
 
   constructor(parts: { store: Store; cache: Cache; receipts: Receipts; resources: ResourceSource; maxWaiters: number }) {
@@ -55,9 +56,14 @@ export class Statuses {
     }
   }
 
+  /** Ends the waits under way, and lets no new one begin. */
+  endWaits(): void {
+    this.#stopping.abort();
+  }
+
   /** A place among those who wait; undefined where there is none left or the cache is away, and the caller does not wait. */
   async prepareWait(submissionId: string): Promise<Waiter | undefined> {
-    if (this.#waiters >= this.#maxWaiters) return undefined;
+    if (this.#waiters >= this.#maxWaiters || this.#stopping.signal.aborted) return undefined;
     this.#waiters += 1;
     let listener: Listener;
     try {
@@ -73,12 +79,13 @@ export class Statuses {
         const gone = new AbortController();
         const hangUp = (): void => gone.abort();
         client.socket.once('close', hangUp);
+        const ended = AbortSignal.any([gone.signal, this.#stopping.signal]);
         const end = performance.now() + seconds * 1000;
         try {
           // Signals can be lost, so the ledger is asked from time to time, ever more rarely, and at the end.
-          for (let pauseMs = FIRST_LOOK_MS; !gone.signal.aborted; pauseMs *= 2) {
+          for (let pauseMs = FIRST_LOOK_MS; !ended.aborted; pauseMs *= 2) {
             const leftMs = end - performance.now();
-            const signalled = await listener.wait(Math.min(pauseMs, leftMs), gone.signal);
+            const signalled = await listener.wait(Math.min(pauseMs, leftMs), ended);
             const outcome = await this.#outcome(id, receipt);
             if (outcome || signalled || leftMs <= pauseMs) return outcome;
           }

@@ -4,6 +4,7 @@ import { ENVELOPE_TYPE, type Caller, type Envelope, type Mutation } from '../../
 import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
+import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
 import { MAX_COMMIT_MUTATIONS, mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
@@ -66,7 +67,13 @@ export class Submissions {
     try {
       const receipt = first ?? (await this.#accept(request, caller, write, submissionId, parts, hash));
       if (waiter && waitSeconds !== undefined) {
-        const status = await waiter.outcome(id, { submissionId, payloadHash: hash }, waitSeconds, first !== undefined, request.raw);
+        // It is accepted: a database that cannot be asked now makes it a 202, never an error that calls for another try.
+        const status = await waiter
+          .outcome(id, { submissionId, payloadHash: hash }, waitSeconds, first !== undefined, request.raw)
+          .catch((err: unknown) => {
+            request.log.warn({ err }, 'cannot look for the outcome of an accepted write');
+            return undefined;
+          });
         if (status) {
           void reply.header('preference-applied', 'wait').header('correlation-id', receipt.correlationId);
           return status;
@@ -91,7 +98,8 @@ export class Submissions {
     const aggregate = aggregateOf(caller.tenant, parts);
     checkMutationCost(parts);
     const lead = parts[0] as (typeof parts)[number];
-    const acceptedAt = new Date().toISOString();
+    // As the ledger gives it back.
+    const acceptedAt = canonicalTimestamp(new Date().toISOString()) as string;
     const envelope: Envelope = {
       specversion: '1.0',
       id: submissionId,

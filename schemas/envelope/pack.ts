@@ -60,7 +60,7 @@ export function openPack(body: Buffer, attributes: Readonly<Record<string, strin
     throw new PackError('signature_invalid', `signature algorithm ${algorithm ?? ''} is not hmac-sha256`);
   if (!key)
     throw new PackError(
-      'signature_invalid',
+      'unknown_key',
       `signed with key ${keyId ?? ''}, which is not in the key ring: add it to the pack-signing-keys secret`,
     );
   const given = Buffer.from(signature, 'base64url');

@@ -1,6 +1,7 @@
 import { generateKeyPair, SignJWT } from 'jose';
 import type { InjectOptions } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { StoreError } from '../../ports/errors.ts';
 import { LEDGER, LEDGER_COLUMNS, ledgerRow } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
@@ -352,5 +353,25 @@ describe('health', () => {
   it('needs no token', async () => {
     expect((await gateway.app.inject('/healthz')).statusCode).toBe(200);
     expect((await gateway.app.inject('/readyz')).json()).toEqual({ status: 'ready', checks: { queue: 'ok', store: 'ok' } });
+  });
+});
+
+describe('while the database is away', () => {
+  it('still accepts a write, without the outcome that its caller would wait for, and says of itself that it is degraded', async () => {
+    const away = (): Promise<never> => Promise.reject(new StoreError('transient', 'away'));
+    const cut = await startTestGateway({
+      store: () => ({ commit: away, readWrite: away, read: away, ping: away, close: () => Promise.resolve() }),
+    });
+    try {
+      const written = await cut.call(put('/v1/orders/o1', order, { prefer: 'wait=1' }));
+      expect(written.statusCode).toBe(202);
+      expect(await cut.queued()).toHaveLength(1);
+      const read = await cut.call({ method: 'GET', url: '/v1/orders/o1' });
+      expect([read.statusCode, read.headers['retry-after']]).toEqual([503, '1']);
+      const ready = await cut.app.inject('/readyz');
+      expect([ready.statusCode, ready.json<{ status: string }>().status]).toEqual([200, 'degraded']);
+    } finally {
+      await cut.close();
+    }
   });
 });

@@ -1,0 +1,71 @@
+/**
+ * Deliveries opened in the order in which they came. A pack signed with a key that is not known yet holds those behind
+ * it while the keys are read again, so that a rotation parks nothing and reorders nothing.
+ */
+import type { Delivery } from '../../ports/topic/port.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { openPack } from '../../schemas/envelope/pack.ts';
+import { PackError } from '../../schemas/errors.ts';
+
+export interface PackKeys {
+  readonly current: () => KeyRing;
+  /** Reads them again. What it throws means that they could not be read. */
+  readonly refresh: () => Promise<KeyRing>;
+}
+
+interface IntakeParts {
+  readonly keys: PackKeys;
+  readonly opened: (delivery: Delivery, envelopes: readonly Envelope[]) => void;
+  readonly refused: (delivery: Delivery, error: PackError) => void;
+}
+
+export class Intake {
+  readonly #parts: IntakeParts;
+  /** Those behind a pack whose key is being looked for. */
+  #held: Delivery[] | undefined;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+  }
+
+  take(delivery: Delivery): void {
+    if (this.#held) {
+      this.#held.push(delivery);
+      return;
+    }
+    const error = this.#open(delivery, this.#parts.keys.current());
+    if (!error) return;
+    if (error.code === 'unknown_key') {
+      this.#held = [];
+      void this.#lookForKey(delivery, error);
+    } else this.#parts.refused(delivery, error);
+  }
+
+  #open(delivery: Delivery, keys: KeyRing): PackError | undefined {
+    let envelopes: readonly Envelope[];
+    try {
+      envelopes = openPack(delivery.data, delivery.attributes, keys);
+    } catch (error) {
+      if (error instanceof PackError) return error;
+      throw error;
+    }
+    this.#parts.opened(delivery, envelopes);
+    return undefined;
+  }
+
+  async #lookForKey(delivery: Delivery, first: PackError): Promise<void> {
+    let error: PackError | undefined = first;
+    try {
+      error = this.#open(delivery, await this.#parts.keys.refresh());
+    } catch {
+      // The secret cannot be read now: the pack comes again, with those of its key behind it.
+      delivery.nack();
+      error = undefined;
+    }
+    if (error) this.#parts.refused(delivery, error);
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const next of held) this.take(next);
+  }
+}

@@ -1,0 +1,200 @@
+import { hash, randomBytes } from 'node:crypto';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Applier, startApplier } from '../../consumers/applier/applier.ts';
+import { PortUnavailableError } from '../../ports/errors.ts';
+import { MemoryCache } from '../../ports/cache/memory.ts';
+import { openEvents } from '../../ports/events/index.ts';
+import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
+import type { Store } from '../../ports/store/port.ts';
+import { openTopic } from '../../ports/topic/index.ts';
+import type { Topic } from '../../ports/topic/port.ts';
+import { KeyRing, type NamedKey } from '../../schemas/envelope/key-ring.ts';
+import { LEDGER, PARKED } from '../../schemas/envelope/ledger.ts';
+import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import { anEnvelope } from '../fixtures/envelopes.ts';
+import { preparedStore, resources } from '../fixtures/stores.ts';
+import { makeTemporaryFolder } from '../temp.ts';
+
+const newKey = (id: string): NamedKey => ({ id, key: randomBytes(32) });
+
+/** Notes what was sent, and fails while told to; a `sent` waits for the next success. */
+class RecordedEvents implements Events {
+  readonly capabilities = { maxBatchCount: 10, maxBatchBytes: 1e6 };
+  readonly sent: OutcomeEvent[] = [];
+  failing = false;
+  tries = 0;
+  #changed: () => void = () => undefined;
+
+  send(events: readonly OutcomeEvent[]): Promise<void> {
+    this.tries += 1;
+    if (!this.failing) this.sent.push(...events);
+    this.#changed();
+    return this.failing ? Promise.reject(new PortUnavailableError('events', 'away')) : Promise.resolve();
+  }
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => (this.#changed = resolve));
+  }
+  ping = (): Promise<void> => Promise.resolve();
+  close = (): Promise<void> => Promise.resolve();
+}
+
+describe('the applier', () => {
+  let url: string;
+  let topic: Topic;
+  let store: Store;
+  let remove: () => Promise<void>;
+  let applier: Applier | undefined;
+  let events: RecordedEvents;
+  let ring: KeyRing;
+  /** What the secret holds by now, which the applier sees when it reads it again. */
+  let secret: KeyRing;
+
+  beforeEach(async () => {
+    const folder = await makeTemporaryFolder();
+    remove = folder.remove;
+    url = `sqlite:${folder.path}/spanway.db`;
+    topic = await openTopic(url);
+    await topic.provision();
+    store = await preparedStore(url);
+    events = new RecordedEvents();
+    ring = secret = new KeyRing([newKey('k1')]);
+  });
+  afterEach(async () => {
+    await applier?.stop();
+    applier = undefined;
+    await store.close();
+    await remove();
+  });
+
+  function run(to: Events = events): void {
+    applier = startApplier({
+      subscriber: topic.subscriber(),
+      store,
+      events: to,
+      cache: new MemoryCache(),
+      resources: { current: resources },
+      packKeys: {
+        current: () => ring,
+        refresh: () => {
+          ring = secret;
+          return Promise.resolve(ring);
+        },
+      },
+      log: pino({ level: 'silent' }),
+      onFatal: (error) => expect.unreachable(String(error)),
+      settings: {
+        parallelism: 2,
+        maxBatchCount: 100,
+        maxBatchBytes: 1e6,
+        maxBatchMutations: 10_000,
+        lingerMs: 1,
+        maxOutstandingMessages: 100,
+        maxOutstandingBytes: 1e7,
+        maxAttempts: 3,
+        backoff: { minMs: 1, maxMs: 5 },
+        stopMs: 1000,
+      },
+    });
+  }
+  async function publish(pack: Pack): Promise<void> {
+    const publisher = topic.publisher();
+    await publisher.publish('1', [{ data: Buffer.from(pack.body), attributes: { ...pack.attributes } }]);
+    await publisher.close();
+  }
+  const pack = (envelopes: readonly Envelope[], keys: KeyRing = ring): Pack => encodePack(envelopes.map(envelopeText), 1, keys);
+  const outcomes = (): string[] => events.sent.map((e) => e.outcome);
+  async function note(orderId: string): Promise<unknown> {
+    const [row] = await store.read((resources.get('orders') ?? expect.unreachable()).table, [['t1', orderId]], ['note']);
+    return row?.[0];
+  }
+  async function parked({ body, attributes }: Pack): Promise<unknown> {
+    const id = hash('sha256', `${JSON.stringify({ ...attributes })}\n${Buffer.from(body).toString('base64')}`);
+    return (await store.read(PARKED, [[id]], ['reason']))[0]?.[0];
+  }
+
+  it('gives each envelope of a pack its outcome and its event, with who, what and the correlation id', async () => {
+    const envelopes = [anEnvelope({ orderId: 'a' }), anEnvelope({ orderId: 'b' })];
+    run();
+    await publish(pack(envelopes));
+    await events.until(() => events.sent.length === 2);
+    expect(events.sent[0]).toMatchObject({
+      id: `${envelopes[0]?.id ?? ''}.${envelopes[0]?.data.payloadHash ?? ''}`,
+      outcome: 'applied',
+      tenant: 't1',
+      subject: 'me',
+      resource: 'orders',
+      key: ['a'],
+      correlationId: envelopes[0]?.correlationid,
+      traceparent: envelopes[0]?.traceparent,
+    });
+  });
+
+  it('parks a pack whose signature fails, which touches no table, and goes on with those behind it', async () => {
+    const forged = pack([anEnvelope({ orderId: 'forged' })], new KeyRing([newKey('k1')]));
+    run();
+    await publish(forged);
+    await publish(pack([anEnvelope({ orderId: 'good', note: 'kept' })]));
+    await events.until(() => events.sent.length === 1);
+    expect(await note('good')).toBe('kept');
+    await applier?.stop();
+    applier = undefined;
+    expect(await parked(forged)).toBe('signature_invalid');
+    expect(await note('forged')).toBeUndefined();
+  });
+
+  it('reads its keys again for a pack signed with a new one, and keeps the order', async () => {
+    const rotated = new KeyRing([newKey('k2'), { id: 'k1', key: ring.current.key }]);
+    secret = rotated;
+    run();
+    await publish(pack([anEnvelope({ orderId: 'o', note: 'first' })]));
+    await publish(pack([anEnvelope({ orderId: 'o', note: 'second' })], rotated));
+    await publish(pack([anEnvelope({ orderId: 'o', note: 'third' })]));
+    await events.until(() => events.sent.length === 3);
+    expect(outcomes()).toEqual(['applied', 'applied', 'applied']);
+    expect(await note('o')).toBe('third');
+  });
+
+  it('parks a pack whose key is nowhere', async () => {
+    const unknown = pack([anEnvelope({ orderId: 'x' })], new KeyRing([newKey('elsewhere')]));
+    run();
+    await publish(unknown);
+    await publish(pack([anEnvelope()]));
+    await events.until(() => events.sent.length === 1);
+    await applier?.stop();
+    applier = undefined;
+    expect(await parked(unknown)).toBe('unknown_key');
+  });
+
+  it('acknowledges a pack only after its events are sent: one that a stop cut off is sent after it', async () => {
+    const envelope = anEnvelope({ orderId: 'o' });
+    events.failing = true;
+    run();
+    await publish(pack([envelope]));
+    await events.until(() => events.tries >= 3);
+    expect((await store.read(LEDGER, [[envelope.id]], ['outcome']))[0]).toEqual(['applied']);
+    await applier?.stop();
+    events.failing = false;
+    run();
+    await events.until(() => events.sent.length === 1);
+    expect(events.sent[0]).toMatchObject({ submissionId: envelope.id, outcome: 'applied' });
+  });
+
+  it('writes its events to the embedded adapter once, however often an envelope comes', async () => {
+    const embedded = await openEvents(url);
+    const envelope = anEnvelope();
+    run(embedded);
+    await publish(pack([envelope, envelope]));
+    await publish(pack([envelope]));
+    const last = anEnvelope({ orderId: 'last' });
+    await publish(pack([last]));
+    const list = (): Promise<readonly { event: OutcomeEvent }[]> =>
+      (embedded as unknown as { list(o: { limit: number }): Promise<readonly { event: OutcomeEvent }[]> }).list({ limit: 10 });
+    while (!(await list()).some(({ event }) => event.submissionId === last.id)) await new Promise((resolve) => setImmediate(resolve));
+    expect((await list()).map(({ event }) => event.submissionId)).toEqual([envelope.id, last.id]);
+    await applier?.stop();
+    applier = undefined;
+    await embedded.close();
+  });
+});

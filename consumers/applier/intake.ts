@@ -38,7 +38,7 @@ export class Intake {
     if (!error) return;
     if (error.code === 'unknown_key') {
       this.#held = [];
-      void this.#lookForKey(delivery, error);
+      void this.#lookForKey(delivery);
     } else this.#parts.refused(delivery, error);
   }
 
@@ -54,16 +54,12 @@ export class Intake {
     return undefined;
   }
 
-  async #lookForKey(delivery: Delivery, first: PackError): Promise<void> {
-    let error: PackError | undefined = first;
-    try {
-      error = this.#open(delivery, await this.#parts.keys.refresh());
-    } catch {
-      // The secret cannot be read now: the pack comes again, with those of its key behind it.
-      delivery.nack();
-      error = undefined;
-    }
+  async #lookForKey(delivery: Delivery): Promise<void> {
+    const keys = await this.#parts.keys.refresh().catch(() => undefined);
+    const error = keys && this.#open(delivery, keys);
     if (error) this.#parts.refused(delivery, error);
+    // The secret cannot be read now: the pack comes again, with those of its key behind it.
+    if (!keys) delivery.nack();
     const held = this.#held ?? [];
     this.#held = undefined;
     for (const next of held) this.take(next);

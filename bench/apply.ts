@@ -3,7 +3,7 @@
  * transaction a message: ledger read, ledger insert, upsert) and against raw blind commits of the same rows, which is
  * the ceiling of any exactly-once applier.
  */
-import { Spanner } from '@google-cloud/spanner';
+import { MutationSet, Spanner } from '@google-cloud/spanner';
 import { pino } from 'pino';
 import { startLocalServers } from '../cli/local-servers/index.ts';
 import { startApplier } from '../consumers/applier/applier.ts';
@@ -11,12 +11,11 @@ import { openCache } from '../ports/cache/index.ts';
 import type { Events } from '../ports/events/port.ts';
 import type { Store } from '../ports/store/port.ts';
 import type { Envelope } from '../schemas/envelope/envelope.ts';
-import { LEDGER_COLUMNS, ledgerRow } from '../schemas/envelope/ledger.ts';
+import { ledgerMutations } from '../schemas/envelope/ledger.ts';
 import { envelopeText } from '../schemas/envelope/pack.ts';
-import { COMMIT_TIMESTAMP } from '../schemas/resource/table.ts';
-import { preparedStore, resources, spannerUrl } from '../test/fixtures/stores.ts';
+import { preparedStore, spannerUrl } from '../test/fixtures/stores.ts';
 import { medianOf, rate } from './measure.ts';
-import { orderEnvelope, packsOf, PreparedSubscriber, ring } from './packs.ts';
+import { benchResources, itemEnvelope, items, packsOf, PreparedSubscriber, ring } from './packs.ts';
 import type { Results } from './run.ts';
 
 const SUBMISSIONS = 10_000;
@@ -45,7 +44,7 @@ export async function bench(say: (line: string) => void): Promise<Results> {
   if (!servers.spanner) throw new Error(`the Spanner emulator is missing: ${missing.spanner ?? ''}`);
   try {
     const url = spannerUrl(servers.spanner.host);
-    const store = await preparedStore(url);
+    const store = await preparedStore(url, benchResources);
     const applier = await medianOf(RUNS, () => applying(store, 0));
     say(`applier: ${applier.toFixed(0)} submissions/s`);
     const duplicates = await medianOf(RUNS, () => applying(store, 0.1));
@@ -75,7 +74,7 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
       store,
       events,
       cache,
-      resources: { current: resources },
+      resources: { current: benchResources },
       packKeys: { current: () => ring, refresh: () => Promise.resolve(ring) },
       log: pino({ level: 'warn' }),
       onFatal: (error) => {
@@ -103,7 +102,7 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
 }
 
 function newEnvelopes(count: number): Envelope[] {
-  return Array.from({ length: count }, () => orderEnvelope());
+  return Array.from({ length: count }, itemEnvelope);
 }
 
 /** As the official client is used by hand. */
@@ -116,31 +115,26 @@ function openDatabase(url: string): ReturnType<ReturnType<Spanner['instance']>['
   return new Spanner({ projectId: project }).instance(instance).database(database);
 }
 
-function rowsOf(envelope: Envelope): { readonly ledger: Record<string, unknown>; readonly order: Record<string, unknown> } {
-  const cells = ledgerRow(envelope, envelopeText(envelope), { outcome: 'applied' }, 0);
-  const [{ key, value } = { key: [], value: {} }] = envelope.data.mutations;
-  return {
-    ledger: Object.fromEntries(LEDGER_COLUMNS.map((column, i) => [column, cells[i]])),
-    order: { tenant: 't1', order_id: key[0], ...value, updated_at: COMMIT_TIMESTAMP },
-  };
+type Row = Record<string, unknown>;
+
+/** The rows that the applier writes for a batch: the ledger's, the list of commits', the data's. */
+function rowsOf(envelopes: readonly Envelope[]): { readonly ledger: readonly Row[]; readonly commit: Row; readonly data: readonly Row[] } {
+  const rows = ledgerMutations(envelopes.map((envelope) => ({ envelope, text: envelopeText(envelope), verdict: { outcome: 'applied' } })));
+  const objects = rows.map(({ columns, values }): Row => Object.fromEntries(columns.map((column, i) => [column, values[i]])));
+  const data = envelopes.map(({ data: { mutations } }): Row => ({ tenant: 't1', id: mutations[0]?.key[0], ...mutations[0]?.value }));
+  return { ledger: objects.slice(0, -1), commit: objects.at(-1) ?? {}, data };
 }
 
 async function rawBlindCommits(url: string): Promise<number> {
   const database = openDatabase(url);
-  const rows = newEnvelopes(SUBMISSIONS).map(rowsOf);
-  const { MutationSet } = await import('@google-cloud/spanner');
+  const envelopes = newEnvelopes(SUBMISSIONS);
+  const batches = Array.from({ length: SUBMISSIONS / BATCH }, (_, i) => rowsOf(envelopes.slice(i * BATCH, (i + 1) * BATCH)));
   const result = await rate(SUBMISSIONS, async () => {
-    for (let at = 0; at < rows.length; at += BATCH) {
-      const batch = rows.slice(at, at + BATCH);
+    for (const { ledger, commit, data } of batches) {
       const mutations = new MutationSet();
-      mutations.insert(
-        'spanway_ledger',
-        batch.map((r) => r.ledger),
-      );
-      mutations.upsert(
-        'orders',
-        batch.map((r) => r.order),
-      );
+      mutations.insert('spanway_ledger', [...ledger]);
+      mutations.insert('spanway_commits', commit);
+      mutations.upsert(items.table.name, [...data]);
       await database.writeAtLeastOnce(mutations);
     }
   });
@@ -150,14 +144,15 @@ async function rawBlindCommits(url: string): Promise<number> {
 
 async function transactionPerMessage(url: string): Promise<number> {
   const database = openDatabase(url);
-  const rows = newEnvelopes(BY_HAND).map(rowsOf);
+  const messages = newEnvelopes(BY_HAND).map((envelope) => rowsOf([envelope]));
   const result = await rate(BY_HAND, async () => {
-    for (const { ledger, order } of rows) {
+    for (const { ledger, data } of messages) {
+      const [entry = {}] = ledger;
       await database.runTransactionAsync(async (transaction) => {
-        const [found] = await transaction.read('spanway_ledger', { keys: [String(ledger['submission_id'])], columns: ['outcome'] });
+        const [found] = await transaction.read('spanway_ledger', { keys: [String(entry['submission_id'])], columns: ['outcome'] });
         if (found.length === 0) {
-          transaction.insert('spanway_ledger', ledger);
-          transaction.upsert('orders', order);
+          transaction.insert('spanway_ledger', entry);
+          transaction.upsert(items.table.name, [...data]);
         }
         await transaction.commit();
       });

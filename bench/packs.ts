@@ -1,41 +1,41 @@
 /** Packs as the gateway makes them, prepared, and a subscriber that hands them out as fast as they are taken. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Delivery, Subscriber, SubscriberLimits } from '../ports/topic/port.ts';
-import { ENVELOPE_TYPE, type Envelope } from '../schemas/envelope/envelope.ts';
-import { aggregateId, payloadHash, shardOf } from '../schemas/envelope/ids.ts';
+import type { Envelope } from '../schemas/envelope/envelope.ts';
+import { shardOf } from '../schemas/envelope/ids.ts';
 import { KeyRing } from '../schemas/envelope/key-ring.ts';
 import { encodePack, envelopeText, type Pack } from '../schemas/envelope/pack.ts';
+import { defineResource, field, Type } from '../index.ts';
+import { ResourceSet } from '../schemas/resource/registry.ts';
+import { envelopeOf, orderUpsert } from '../test/fixtures/envelopes.ts';
 
 export const ring = new KeyRing([{ id: 'bench', key: randomBytes(32) }]);
 export const SHARDS = 16;
 
+/** A small row without indexes, so that a bench measures the pipeline and not a table. */
+export const items = defineResource({
+  name: 'bench-items',
+  key: ['id'],
+  schema: Type.Object({
+    id: Type.String({ maxLength: 36 }),
+    counter: field.int64({ minimum: 0, maximum: 1_000_000_000 }),
+    note: Type.Optional(Type.String({ maxLength: 200 })),
+  }),
+  access: [{ actions: ['read', 'insert', 'update', 'upsert', 'delete'], scope: 'bench' }],
+});
+
+export const benchResources = new ResourceSet([items]);
+
+/** An upsert of an item of its own, about 550 bytes as it travels. */
+export function itemEnvelope(): Envelope {
+  return envelopeOf([
+    { op: 'upsert', resource: items.name, key: [randomUUID()], value: { counter: '1', note: 'as small as a row may be' } },
+  ]);
+}
+
 /** An upsert of an order of its own, about 600 bytes as it travels. */
-export function orderEnvelope(orderId: string = randomUUID()): Envelope {
-  const mutations = [
-    {
-      op: 'upsert' as const,
-      resource: 'orders',
-      key: [orderId],
-      value: { customer: 'customer-1', status: 'open', total: '12.5', note: null, metadata: null },
-    },
-  ];
-  return {
-    specversion: '1.0',
-    id: randomUUID(),
-    source: '/spanway/gateway',
-    type: ENVELOPE_TYPE,
-    subject: `orders/${orderId}`,
-    time: '2026-11-24T12:00:00.000Z',
-    datacontenttype: 'application/json',
-    correlationid: randomUUID(),
-    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
-    data: {
-      mutations,
-      payloadHash: payloadHash(mutations, undefined),
-      aggregate: aggregateId('t1', 'orders', [orderId]),
-      caller: { issuer: 'urn:bench', subject: 'bench', tenant: 't1', scopes: ['orders:write'] },
-    },
-  };
+export function orderEnvelope(): Envelope {
+  return envelopeOf([orderUpsert(randomUUID())]);
 }
 
 /** Each pack of one shard, of at most `size` envelopes, in the order of the envelopes. */

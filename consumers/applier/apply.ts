@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import { StoreError } from '../../ports/errors.ts';
 import type { CommitOptions, Store, StoreMutation } from '../../ports/store/port.ts';
-import { LEDGER, LEDGER_COLUMNS, ledgerRow, type Verdict } from '../../schemas/envelope/ledger.ts';
+import { ledgerMutations, type Verdict } from '../../schemas/envelope/ledger.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import { applyReadWrite } from './read-write.ts';
 import type { Settled, Work } from './work.ts';
@@ -89,22 +89,15 @@ function rejection(error: StoreError): Verdict {
   return { outcome: 'rejected', reason: error.reason ?? 'constraint', detail: error.message };
 }
 
+const APPLIED: Verdict = { outcome: 'applied' };
+
 async function commitBlind(context: ApplyContext, works: readonly Work[]): Promise<readonly Settled[]> {
-  const mutations: StoreMutation[] = [];
-  const verdicts = works.map((work, position) => {
-    const verdict: Verdict = 'verdict' in work.plan ? work.plan.verdict : { outcome: 'applied' };
-    mutations.push({
-      op: 'insert',
-      table: LEDGER,
-      columns: LEDGER_COLUMNS,
-      values: ledgerRow(work.envelope, work.text, verdict, position),
-    });
-    return verdict;
-  });
-  // The ledger rows first, and so in one group; the data in order behind them.
+  const entries = works.map((work) => ({ ...work, verdict: 'verdict' in work.plan ? work.plan.verdict : APPLIED }));
+  // The ledger first, and so in one group; the data in order behind it.
+  const mutations: StoreMutation[] = ledgerMutations(entries);
   for (const work of works) if ('writes' in work.plan) for (const write of work.plan.writes) mutations.push(write.mutation);
   const { commitTimestamp } = await context.store.commit(mutations, commitOptions(works));
-  return verdicts.map((verdict) => ({ verdict, commitTimestamp, duplicate: false }));
+  return entries.map(({ verdict }) => ({ verdict, commitTimestamp, duplicate: false }));
 }
 
 /** Nothing about it needs a look at what is there. */

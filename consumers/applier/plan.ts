@@ -1,13 +1,14 @@
 /** From an envelope, in the names of resources, to mutations of tables. */
 import type { StoreMutation } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
-import { LEDGER, LEDGER_COLUMNS } from '../../schemas/envelope/ledger.ts';
+import { COMMITS, LEDGER } from '../../schemas/envelope/ledger.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource, ResourceSet } from '../../schemas/resource/registry.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import type { Plan, PlannedWrite, Work } from './work.ts';
 
-const LEDGER_COST = mutationCost(LEDGER, { columns: LEDGER_COLUMNS.length });
+/** As if each submission went in a commit of its own. */
+const LEDGER_COST = mutationCost(LEDGER, { columns: LEDGER.columns.length }) + mutationCost(COMMITS, { columns: COMMITS.columns.length });
 
 /** `text` is the envelope as it came. */
 export function planWork(envelope: Envelope, text: string, resources: ResourceSet): Work {

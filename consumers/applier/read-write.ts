@@ -5,10 +5,10 @@
 import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import {
   LEDGER,
-  LEDGER_COLUMNS,
   LEDGER_ENTRY_COLUMNS,
   type LedgerEntry,
-  ledgerRow,
+  ledgerMutations,
+  type LedgerWrite,
   readLedgerEntry,
   type Verdict,
 } from '../../schemas/envelope/ledger.ts';
@@ -23,26 +23,27 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     const rows = await readRows(transaction, fresh);
     const decided: (Verdict | LedgerEntry)[] = [];
     const decidedHere = new Map<string, { readonly verdict: Verdict; readonly payloadHash: string }>();
-    works.forEach((work, position) => {
-      const { id, data } = work.envelope;
+    const entries: LedgerWrite[] = [];
+    const data: StoreMutation[] = [];
+    for (const work of works) {
+      const { id, data: submission } = work.envelope;
       const before = ledger.get(id);
       if (before) {
-        decided.push(before.payloadHash === data.payloadHash ? before : KEY_REUSED);
-        return;
+        decided.push(before.payloadHash === submission.payloadHash ? before : KEY_REUSED);
+        continue;
       }
       const twin = decidedHere.get(id);
       if (twin) {
-        decided.push(twin.payloadHash === data.payloadHash ? twin.verdict : KEY_REUSED);
-        return;
+        decided.push(twin.payloadHash === submission.payloadHash ? twin.verdict : KEY_REUSED);
+        continue;
       }
       const { verdict, mutations } = decide(work, rows);
-      transaction.write([
-        { op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: ledgerRow(work.envelope, work.text, verdict, position) },
-        ...mutations,
-      ]);
-      decidedHere.set(id, { verdict, payloadHash: data.payloadHash });
+      entries.push({ ...work, verdict });
+      data.push(...mutations);
+      decidedHere.set(id, { verdict, payloadHash: submission.payloadHash });
       decided.push(verdict);
-    });
+    }
+    transaction.write([...ledgerMutations(entries), ...data]);
     return decided;
   });
   return value.map((decision) =>

@@ -4,9 +4,10 @@
  */
 import type { Logger } from 'pino';
 import type { Queue, QueueMessage } from '../../ports/queue/port.ts';
-import type { Publisher, TopicMessage } from '../../ports/topic/port.ts';
-import { correlationIdsIn, readPackAttributes } from '../../schemas/envelope/pack.ts';
+import type { Publisher } from '../../ports/topic/port.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { Deletes } from './deletes.ts';
+import { byShard, type Forwarding, forwardShard } from './forward.ts';
 
 export interface BridgeSettings {
   /** Receives under way at once. In flight are at most this many times the queue's batch. */
@@ -35,6 +36,12 @@ export interface BridgeParts {
 export function startBridge({ queue, publisher, log, settings, onFatal }: BridgeParts): Bridge {
   const stopping = new AbortController();
   const { signal } = stopping;
+  const forwarding: Forwarding = {
+    publisher,
+    deadLetter: (message, reason) => queue.deadLetter(message, reason),
+    log,
+    backoff: settings.backoff,
+  };
 
   async function receiveLoop(): Promise<void> {
     while (!signal.aborted) {
@@ -59,65 +66,41 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
     }
   }
 
-  /** All that one receive gave, each shard in its order. */
+  /** All that one receive gave: the shards side by side, each in its order, and their deletes in as few calls as can be. */
   async function forward(messages: readonly QueueMessage[]): Promise<void> {
     const held = new Set(messages);
+    const letGo = (gone: readonly QueueMessage[]): void => {
+      for (const message of gone) held.delete(message);
+    };
     const heartbeat = setInterval(() => {
       queue
         .extend([...held], settings.visibilityMs)
         .catch((err: unknown) => log.warn({ err }, 'cannot extend the visibility of messages under way'));
     }, settings.visibilityMs / 2);
+    const deletes = new Deletes(queue.capabilities.maxBatchCount, async (batch) => {
+      await queue
+        .delete(batch)
+        .catch((err: unknown) => log.warn({ err }, 'could not delete forwarded messages; they come again as duplicates'));
+      letGo(batch);
+    });
     try {
       await Promise.all(
-        [...Map.groupBy(messages, (m) => m.group).values()].map(async (ofShard) => {
-          await forwardShard(ofShard);
-          for (const message of ofShard) held.delete(message);
+        byShard(messages).map(async (ofShard) => {
+          const left = await forwardShard(forwarding, ofShard, {
+            signal,
+            published: (run) => deletes.add(run),
+            parked: (message) => letGo([message]),
+          });
+          letGo(left);
+          // Given back at once, so that whoever receives next need not wait out the visibility timeout.
+          if (left.length > 0)
+            await queue.extend(left, 0).catch((err: unknown) => log.warn({ err }, 'could not give messages back to the queue'));
         }),
       );
+      await deletes.flush();
     } finally {
       clearInterval(heartbeat);
     }
-  }
-
-  async function forwardShard(messages: readonly QueueMessage[]): Promise<void> {
-    const rest = [...messages];
-    try {
-      while (rest.length > 0) {
-        const run = nextRun(rest, publisher.capabilities);
-        if (run.misfit === undefined) await publish(run.messages);
-        else await park(run.messages[0] as QueueMessage, run.misfit);
-        rest.splice(0, run.messages.length);
-      }
-    } catch (err) {
-      if (!signal.aborted) log.error({ err, shard: messages[0]?.group }, 'could not forward packs; they come again');
-      // Given back at once, so that whoever receives next need not wait out the visibility timeout.
-      await queue.extend(rest, 0).catch((error: unknown) => log.warn({ err: error }, 'could not give messages back to the queue'));
-    }
-  }
-
-  async function publish(messages: readonly QueueMessage[]): Promise<void> {
-    const shard = messages[0]?.attributes['shard'] ?? '';
-    const packs = messages.map((m): TopicMessage => ({ data: Buffer.from(m.body), attributes: m.attributes }));
-    await untilPasses(() => publisher.publish(shard, packs), {
-      signal,
-      backoff: settings.backoff,
-      onFailure: (err, attempt) => log.warn({ err, attempt, shard }, 'cannot publish to the topic; trying again in order'),
-    });
-    if (log.isLevelEnabled('info')) {
-      for (const m of messages) log.info({ shard, correlationIds: correlationIdsIn(m.body), receiveCount: m.receiveCount }, 'bridged');
-    }
-    await queue
-      .delete(messages)
-      .catch((err: unknown) => log.warn({ err, shard }, 'could not delete forwarded messages; they come again as duplicates'));
-  }
-
-  async function park(message: QueueMessage, reason: string): Promise<void> {
-    log.error({ group: message.group, reason }, 'a message is no pack; moving it to the dead-letter queue');
-    await untilPasses(() => queue.deadLetter(message, reason), {
-      signal,
-      backoff: settings.backoff,
-      onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot move a message to the dead-letter queue; trying again'),
-    });
   }
 
   const loops = Array.from({ length: settings.receivers }, () => receiveLoop().catch(onFatal));
@@ -129,29 +112,3 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
     },
   };
 }
-
-/** The longest start of `messages` that one publish takes; or the first alone, where it is no pack, with the reason. */
-function nextRun(
-  messages: readonly QueueMessage[],
-  limits: { readonly maxBatchCount: number; readonly maxBatchBytes: number },
-): { readonly messages: readonly QueueMessage[]; readonly misfit?: string } {
-  const run: QueueMessage[] = [];
-  let bytes = 0;
-  for (const message of messages) {
-    const attributes = readPackAttributes(message.attributes);
-    const misfit =
-      typeof attributes === 'string'
-        ? attributes
-        : attributes.shard === message.group
-          ? undefined
-          : `shard ${attributes.shard} came in group ${message.group}`;
-    if (misfit !== undefined) return run.length > 0 ? { messages: run } : { messages: [message], misfit };
-    bytes += Buffer.byteLength(message.body) + MESSAGE_OVERHEAD_BYTES;
-    if (run.length === limits.maxBatchCount || (run.length > 0 && bytes > limits.maxBatchBytes)) break;
-    run.push(message);
-  }
-  return { messages: run };
-}
-
-/** Attributes and framing of one message in a publish request, in bytes: more than a pack's ever take. */
-const MESSAGE_OVERHEAD_BYTES = 1024;

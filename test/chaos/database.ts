@@ -23,9 +23,10 @@ export interface DatabaseReader {
 }
 
 /** Times as text: the client would round a TIMESTAMP that it parses. */
-const LEDGER = (text: (column: string) => string): string =>
+const LEDGER = (text: (column: string) => string, json: string): string =>
   `SELECT submission_id AS submissionId, ${text('committed_at')} AS committedAt, commit_position AS position, outcome, reason,
-   detail, tenant, aggregate, correlation_id AS correlationId FROM spanway_ledger`;
+   detail, ${json}(envelope, '$.data.caller.tenant') AS tenant, aggregate, ${json}(envelope, '$.correlationid') AS correlationId
+   FROM spanway_ledger`;
 
 export function openDatabase(url: string): DatabaseReader {
   return url.startsWith('sqlite:') ? openSqlite(url.slice('sqlite:'.length)) : openSpanner(url);
@@ -52,7 +53,7 @@ function openSqlite(path: string): DatabaseReader {
   const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
   const count = async (table: string): Promise<number> => (db.prepare(`SELECT COUNT(*) AS n FROM ${table}`).get() as { n: number }).n;
   return {
-    ledger: async () => (db.prepare(LEDGER((column) => column)).all() as unknown as LedgerRow[]).map(inApiForm),
+    ledger: async () => (db.prepare(LEDGER((column) => column, 'json_extract')).all() as unknown as LedgerRow[]).map(inApiForm),
     ledgerCount: () => count('spanway_ledger'),
     count,
     close: async () => db.close(),
@@ -72,7 +73,7 @@ function openSpanner(url: string): DatabaseReader {
   const count = async (table: string): Promise<number> => Number((await run(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.['n']);
   return {
     ledger: async () => {
-      const rows = await run(LEDGER((column) => `FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6SZ', ${column}, 'UTC')`));
+      const rows = await run(LEDGER((column) => `FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6SZ', ${column}, 'UTC')`, 'JSON_VALUE'));
       return rows.map((row) => ({ ...row, position: Number(row['position']) }) as LedgerRow).map(inApiForm);
     },
     ledgerCount: () => count('spanway_ledger'),

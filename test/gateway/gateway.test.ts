@@ -2,7 +2,7 @@ import { generateKeyPair, SignJWT } from 'jose';
 import type { InjectOptions } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { StoreError } from '../../ports/errors.ts';
-import { LEDGER, LEDGER_COLUMNS, ledgerRow } from '../../schemas/envelope/ledger.ts';
+import { ledgerMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
@@ -322,8 +322,8 @@ describe('a status', () => {
     expect((await gateway.call({ method: 'GET', url: receipt.statusUrl })).json()).toEqual({ ...shared, status: 'accepted' });
     const [envelope] = await gateway.queued();
     if (!envelope) expect.unreachable();
-    const values = ledgerRow(envelope, envelopeText(envelope), { outcome: 'applied' }, 0);
-    const { commitTimestamp } = await gateway.store.commit([{ op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values }], {
+    const text = envelopeText(envelope);
+    const { commitTimestamp } = await gateway.store.commit(ledgerMutations([{ envelope, text, verdict: { outcome: 'applied' } }]), {
       tag: 'test',
     });
     expect((await gateway.call({ method: 'GET', url: receipt.statusUrl })).json()).toEqual({

@@ -1,4 +1,4 @@
-/** What `import … from 'spanway'` gives: all that a resource file needs, and the errors its author may meet. */
+/** What `import … from 'spanway'` gives: all that a resource file and a Lambda file need, and the errors their author may meet. */
 export { type Static, Type } from 'typebox';
 export {
   type AccessRule,
@@ -12,3 +12,14 @@ export {
 } from './schemas/resource/define.ts';
 export { field } from './schemas/resource/fields.ts';
 export { type FieldProblem, ResourceDefinitionError, SpanwayError, ValidationError } from './schemas/errors.ts';
+export { bridgeHandlerFromEnvironment } from './cli/lambda.ts';
+export {
+  type BridgeHandler,
+  BridgeEventError,
+  type BridgeHandlerParts,
+  createBridgeHandler,
+  type LambdaContext,
+} from './consumers/bridge/lambda.ts';
+export { openQueue } from './ports/queue/index.ts';
+export { type LambdaSqsRecord, readLambdaRecord } from './ports/queue/sqs-lambda.ts';
+export { openTopic } from './ports/topic/index.ts';

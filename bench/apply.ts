@@ -149,7 +149,7 @@ async function transactionPerMessage(url: string): Promise<number> {
     for (const { ledger, data } of messages) {
       const [entry = {}] = ledger;
       await database.runTransactionAsync(async (transaction) => {
-        const [found] = await transaction.read('spanway_ledger', { keys: [String(entry['submission_id'])], columns: ['outcome'] });
+        const [found] = await transaction.read('spanway_ledger', { keys: [String(entry['submission_id'])], columns: ['entry'] });
         if (found.length === 0) {
           transaction.insert('spanway_ledger', entry);
           transaction.upsert(items.table.name, [...data]);

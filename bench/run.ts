@@ -13,7 +13,15 @@ export interface Bench {
   readonly bench: (say: (line: string) => void, args: readonly string[]) => Promise<Results>;
 }
 
-const NOT_BENCHES = new Set(['run.ts', 'measure.ts', 'packs.ts']);
+const NOT_BENCHES = new Set([
+  'run.ts',
+  'measure.ts',
+  'packs.ts',
+  'bridge-servers.ts',
+  'bridge-raw.ts',
+  'bridge-backlog.ts',
+  'bridge-child.ts',
+]);
 const names = (await readdir(new URL('.', import.meta.url)))
   .filter((file) => file.endsWith('.ts') && !NOT_BENCHES.has(file))
   .map((file) => file.slice(0, -3));

@@ -4,9 +4,9 @@
  */
 import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import {
+  type CommittedEntry,
   LEDGER,
   LEDGER_ENTRY_COLUMNS,
-  type LedgerEntry,
   ledgerMutations,
   type LedgerWrite,
   readLedgerEntry,
@@ -21,7 +21,7 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     const ledger = await readLedger(transaction, works);
     const fresh = works.filter((work) => !ledger.has(work.envelope.id));
     const rows = await readRows(transaction, fresh);
-    const decided: (Verdict | LedgerEntry)[] = [];
+    const decided: (Verdict | CommittedEntry)[] = [];
     const decidedHere = new Map<string, { readonly verdict: Verdict; readonly payloadHash: string }>();
     const entries: LedgerWrite[] = [];
     const data: StoreMutation[] = [];
@@ -56,7 +56,7 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
 /** The submission's id is taken by another payload, whose outcome stands. */
 const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
 
-async function readLedger(transaction: StoreTransaction, works: readonly Work[]): Promise<Map<string, LedgerEntry>> {
+async function readLedger(transaction: StoreTransaction, works: readonly Work[]): Promise<Map<string, CommittedEntry>> {
   const ids = [...new Set(works.map((work) => work.envelope.id))];
   const found = await transaction.read(
     LEDGER,
@@ -66,7 +66,7 @@ async function readLedger(transaction: StoreTransaction, works: readonly Work[])
   return new Map(ids.flatMap((id, i) => (found[i] ? [[id, readLedgerEntry(found[i])] as const] : [])));
 }
 
-function verdictOf({ outcome, reason, detail }: LedgerEntry): Verdict {
+function verdictOf({ outcome, reason, detail }: CommittedEntry): Verdict {
   return { outcome, ...(reason === undefined ? {} : { reason }), ...(detail === undefined ? {} : { detail }) };
 }
 

@@ -24,8 +24,12 @@ export function toMessage(message: Message): QueueMessage {
     body: message.Body ?? '',
     attributes,
     receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
-    receipt: `${message.MessageId ?? ''} ${message.ReceiptHandle ?? ''}`,
+    receipt: toReceipt(message.MessageId ?? '', message.ReceiptHandle ?? ''),
   };
+}
+
+export function toReceipt(id: string, handle: string): string {
+  return `${id} ${handle}`;
 }
 
 export function readReceipt(message: QueueMessage): { id: string; handle: string } {

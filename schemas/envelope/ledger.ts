@@ -32,31 +32,26 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
 export const LEDGER_DAYS = 90;
 
 /**
- * Few columns, since each is paid for with every write: what is in the envelope is not beside it again. SQL reads it
- * there: `JSON_VALUE(envelope, '$.correlationid')`.
+ * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
+ * paid for with every write: `entry` is a LedgerEntry as JSON, and the envelope is in COMMITS.
  */
 export const LEDGER: TableDefinition = {
   name: 'spanway_ledger',
   columns: [
     { name: 'submission_id', type: string(36), notNull: true },
     { name: 'committed_at', type: timestamp, notNull: true, commitTimestamp: true },
-    // Its place among the submissions of its commit.
-    { name: 'commit_position', type: { scalar: 'INT64', array: false }, notNull: true },
-    { name: 'outcome', type: string(16), notNull: true },
-    { name: 'reason', type: string(64), notNull: false },
-    { name: 'detail', type: string(2000), notNull: false },
-    { name: 'aggregate', type: string(22), notNull: true },
-    { name: 'envelope', type: string(), notNull: true },
+    { name: 'entry', type: string(), notNull: true },
   ],
   primaryKey: ['submission_id'],
-  indexes: [{ name: 'spanway_ledger_by_aggregate', columns: ['aggregate'], unique: false }],
+  indexes: [],
   rowDeletionPolicy: { column: 'committed_at', days: LEDGER_DAYS },
   adopted: false,
 };
 
 /**
- * The ledger in the order of time: one row for each commit that wrote to it, with the ids it wrote in their order. An
- * index of the ledger by time would cost an entry with every submission.
+ * The history: one row for each commit that wrote to the ledger, in the order of time, with the envelopes in their
+ * order within it. So it costs next to nothing with each submission to list them by time and to find what came after
+ * one in its aggregate.
  */
 export const COMMITS: TableDefinition = {
   name: 'spanway_commits',
@@ -65,7 +60,11 @@ export const COMMITS: TableDefinition = {
     { name: 'time_shard', type: string(1), notNull: true },
     { name: 'committed_at', type: timestamp, notNull: true, commitTimestamp: true },
     { name: 'first_submission_id', type: string(36), notNull: true },
-    { name: 'submission_ids', type: { scalar: 'STRING', array: true, maxLength: 36 }, notNull: true },
+    { name: 'aggregates', type: { scalar: 'STRING', array: true, maxLength: 22 }, notNull: true },
+    // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format
+    { name: 'envelopes', type: string(), notNull: true },
+    // The places within `envelopes` that did not apply, with their verdicts, as JSON. NULL where all did.
+    { name: 'refusals', type: string(), notNull: false },
   ],
   primaryKey: ['time_shard', 'committed_at', 'first_submission_id'],
   indexes: [],
@@ -93,33 +92,34 @@ export const PARKED: TableDefinition = {
 /** The pipeline's own tables, beside the resources'. */
 export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
 
+/** Characters of a detail that are kept. */
+const MAX_DETAIL = 2000;
+
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason?: Reason;
   readonly detail?: string;
 }
 
-/** What one commit writes to the ledger, and to the list of commits: each envelope, as text too, with its verdict. */
-export function ledgerMutations(entries: readonly LedgerWrite[]): LedgerMutation[] {
-  const [first] = entries;
-  if (!first) return [];
-  const ids = entries.map(({ envelope }) => envelope.id);
-  return [
-    ...entries.map((entry, position): LedgerMutation => {
-      const { columns, values } = ledgerRow(entry, position);
-      return { op: 'insert', table: LEDGER, columns, values };
-    }),
-    {
-      op: 'insert',
-      table: COMMITS,
-      columns: COMMIT_COLUMNS,
-      values: [first.envelope.id.slice(0, 1), COMMIT_TIMESTAMP, first.envelope.id, ids],
-    },
-  ];
+/** What the ledger says of a submission. */
+export interface LedgerEntry extends Verdict {
+  readonly payloadHash: string;
+  /** The commit's row in COMMITS, and the place of its envelope there. */
+  readonly commit: string;
+  readonly position: number;
+  readonly tenant: string;
+  /** Of the first mutation; the key without the tenant. */
+  readonly resource: string;
+  readonly key: readonly Cell[];
+  readonly subject: string;
+  readonly actor?: string;
+  readonly correlationId: string;
+  readonly acceptedAt: string;
 }
 
 export interface LedgerWrite {
   readonly envelope: Envelope;
+  /** As it came. */
   readonly text: string;
   readonly verdict: Verdict;
 }
@@ -131,48 +131,62 @@ interface LedgerMutation {
   readonly values: readonly Cell[];
 }
 
+const LEDGER_COLUMNS = LEDGER.columns.map((c) => c.name);
 const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
-const APPLIED_COLUMNS = ['submission_id', 'committed_at', 'commit_position', 'outcome', 'aggregate', 'envelope'];
-const REFUSED_COLUMNS = [...APPLIED_COLUMNS, 'reason', 'detail'];
 
-/** The columns that have a value, so that the many that are applied pay for no empty ones. */
-function ledgerRow(
-  { envelope, text, verdict }: LedgerWrite,
+/** What one commit writes to the ledger and the history. */
+export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
+  const commit = writes[0]?.envelope.id;
+  if (commit === undefined) return [];
+  const rows = writes.map(({ envelope, verdict }, position): LedgerMutation => {
+    const entry = JSON.stringify(entryOf(envelope, verdict, commit, position));
+    return { op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: [envelope.id, COMMIT_TIMESTAMP, entry] };
+  });
+  const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
+  const history = [
+    commit.slice(0, 1),
+    COMMIT_TIMESTAMP,
+    commit,
+    writes.map(({ envelope }) => envelope.data.aggregate),
+    `[${writes.map(({ text }) => text).join(',')}]`,
+    refusals.length > 0 ? JSON.stringify(refusals) : null,
+  ];
+  return [...rows, { op: 'insert', table: COMMITS, columns: COMMIT_COLUMNS, values: history }];
+}
+
+function entryOf(
+  { data, correlationid, time }: Envelope,
+  { outcome, reason, detail }: Verdict,
+  commit: string,
   position: number,
-): { readonly columns: readonly string[]; readonly values: readonly Cell[] } {
-  const values = [envelope.id, COMMIT_TIMESTAMP, String(position), verdict.outcome, envelope.data.aggregate, text];
-  if (verdict.outcome === 'applied') return { columns: APPLIED_COLUMNS, values };
-  return { columns: REFUSED_COLUMNS, values: [...values, verdict.reason ?? null, verdict.detail?.slice(0, 2000) ?? null] };
-}
-
-/** What a reader of the ledger finds for a submission. */
-export interface LedgerEntry extends Verdict {
-  readonly payloadHash: string;
-  readonly committedAt: string;
-  readonly tenant: string;
-  readonly correlationId: string;
-  readonly acceptedAt: string;
-  readonly resource: string;
-  readonly key: readonly Cell[];
-}
-
-export const LEDGER_ENTRY_COLUMNS = ['outcome', 'reason', 'detail', 'committed_at', 'envelope'] as const;
-
-/** From the cells of LEDGER_ENTRY_COLUMNS. */
-export function readLedgerEntry(cells: readonly Cell[]): LedgerEntry {
-  const [outcome, reason, detail, committedAt, text] = cells as (string | null)[];
-  const envelope = JSON.parse(text ?? '') as Envelope;
-  const [first] = envelope.data.mutations;
+): LedgerEntry {
+  const [first] = data.mutations;
   return {
-    outcome: outcome as Outcome,
-    ...(reason == null ? {} : { reason: reason as Reason }),
-    ...(detail == null ? {} : { detail }),
-    payloadHash: envelope.data.payloadHash,
-    committedAt: committedAt ?? '',
-    tenant: envelope.data.caller.tenant,
-    correlationId: envelope.correlationid,
-    acceptedAt: envelope.time,
+    outcome,
+    ...(reason === undefined ? {} : { reason }),
+    ...(detail === undefined ? {} : { detail: detail.slice(0, MAX_DETAIL) }),
+    payloadHash: data.payloadHash,
+    commit,
+    position,
+    tenant: data.caller.tenant,
     resource: first?.resource ?? '',
     key: first?.key ?? [],
+    subject: data.caller.subject,
+    ...(data.caller.actor === undefined ? {} : { actor: data.caller.actor }),
+    correlationId: correlationid,
+    acceptedAt: time,
   };
+}
+
+/** An entry with the time of its commit. */
+export interface CommittedEntry extends LedgerEntry {
+  readonly committedAt: string;
+}
+
+/** What `readLedgerEntry` reads. */
+export const LEDGER_ENTRY_COLUMNS = ['entry', 'committed_at'] as const;
+
+/** From the cells of LEDGER_ENTRY_COLUMNS. */
+export function readLedgerEntry([entry, committedAt]: readonly Cell[]): CommittedEntry {
+  return { ...(JSON.parse(entry as string) as LedgerEntry), committedAt: committedAt as string };
 }

@@ -6,7 +6,7 @@ import type { Settled, Work } from '../../consumers/applier/work.ts';
 import { StoreError } from '../../ports/errors.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
-import { LEDGER } from '../../schemas/envelope/ledger.ts';
+import { COMMITS, type CommittedEntry, LEDGER, LEDGER_ENTRY_COLUMNS, readLedgerEntry } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
@@ -53,8 +53,15 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     const [row] = await real.read(table(resource), [['t1', ...key]], [column]);
     return row?.[0];
   }
-  async function ledger(id: string): Promise<readonly Cell[] | undefined> {
-    return (await real.read(LEDGER, [[id]], ['outcome', 'reason', 'commit_position', 'committed_at']))[0];
+  async function ledger(id: string): Promise<CommittedEntry | undefined> {
+    const [cells] = await real.read(LEDGER, [[id]], LEDGER_ENTRY_COLUMNS);
+    return cells && readLedgerEntry(cells);
+  }
+  /** The aggregates, envelopes and refusals of a commit. */
+  async function history(commit: string, committedAt: string): Promise<unknown[]> {
+    const [row = []] = await real.read(COMMITS, [[commit.slice(0, 1), committedAt, commit]], ['aggregates', 'envelopes', 'refusals']);
+    const [aggregates, envelopes, refusals] = row as [Cell, string, string | null];
+    return [aggregates, JSON.parse(envelopes), refusals === null ? null : JSON.parse(refusals)];
   }
   const apply = (...envelopes: Envelope[]): Promise<readonly Settled[]> => applyBatch(context, envelopes.map(work));
 
@@ -67,8 +74,26 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     expect(await cell('orders', [o], 'note')).toBe('v3');
     expect(await cell('orders', [o], 'updated_at')).toBe(settled[0]?.commitTimestamp);
     for (const [i, envelope] of envelopes.entries()) {
-      expect(await ledger(envelope.id)).toEqual(['applied', null, String(i), settled[0]?.commitTimestamp]);
+      const { data, correlationid, time } = envelope;
+      expect(await ledger(envelope.id)).toEqual({
+        outcome: 'applied',
+        payloadHash: data.payloadHash,
+        commit: envelopes[0]?.id,
+        position: i,
+        tenant: 't1',
+        subject: 'me',
+        resource: 'orders',
+        key: [o],
+        correlationId: correlationid,
+        acceptedAt: time,
+        committedAt: settled[0]?.commitTimestamp,
+      });
     }
+    expect(await history(envelopes[0]?.id ?? '', settled[0]?.commitTimestamp ?? '')).toEqual([
+      envelopes.map((e) => e.data.aggregate),
+      envelopes,
+      null,
+    ]);
   });
 
   it('changes nothing for a duplicate, alone or among others, and gives its first outcome', async () => {
@@ -105,7 +130,7 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     expect(summary(await apply(first, second, third))).toEqual(['applied', 'rejected idempotency_key_reused', 'applied']);
     expect(summary(await apply(second))).toEqual(['rejected idempotency_key_reused']);
     expect(await cell('orders', [o], 'note')).toBe('first');
-    expect((await ledger(first.id))?.[0]).toBe('applied');
+    expect((await ledger(first.id))?.outcome).toBe('applied');
   });
 
   it('finds out about a commit whose answer was lost, and does not apply it again', async () => {
@@ -153,8 +178,14 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
       'applied',
       'applied',
     ]);
-    expect((await ledger(envelopes[0]?.id ?? ''))?.slice(0, 2)).toEqual(['rejected', 'already_exists']);
-    expect((await ledger(envelopes[3]?.id ?? ''))?.slice(0, 2)).toEqual(['rejected', 'parent_not_found']);
+    expect(await ledger(envelopes[0]?.id ?? '')).toMatchObject({ outcome: 'rejected', reason: 'already_exists' });
+    const parentless = await ledger(envelopes[3]?.id ?? '');
+    expect(parentless).toMatchObject({ outcome: 'rejected', reason: 'parent_not_found' });
+    expect(await history(parentless?.commit ?? '', parentless?.committedAt ?? '')).toEqual([
+      [envelopes[3]?.data.aggregate],
+      [envelopes[3]],
+      [{ position: 0, outcome: 'rejected', reason: 'parent_not_found', detail: parentless?.detail }],
+    ]);
     expect(await cell('order-lines', [fine, '1'], 'quantity')).toBe('1');
   });
 
@@ -227,7 +258,7 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
   it('dead-letters what its resources do not know, for a redrive once they agree', async () => {
     const unknown = envelopeOf([{ op: 'upsert', resource: 'nothing', key: ['x'], value: {} }]);
     expect(summary(await apply(unknown, envelopeOf([orderUpsert(newOrder())])))).toEqual(['dead_lettered unknown_resource', 'applied']);
-    expect((await ledger(unknown.id))?.[0]).toBe('dead_lettered');
+    expect((await ledger(unknown.id))?.outcome).toBe('dead_lettered');
   });
 
   it('dead-letters a submission that fails for no known reason, after its tries, with the whole chain of errors', async () => {

@@ -23,10 +23,11 @@ export interface DatabaseReader {
 }
 
 /** Times as text: the client would round a TIMESTAMP that it parses. */
-const LEDGER = (text: (column: string) => string, json: string): string =>
-  `SELECT submission_id AS submissionId, ${text('committed_at')} AS committedAt, commit_position AS position, outcome, reason,
-   detail, ${json}(envelope, '$.data.caller.tenant') AS tenant, aggregate, ${json}(envelope, '$.correlationid') AS correlationId
-   FROM spanway_ledger`;
+const LEDGER = (text: (column: string) => string, json: string): string => {
+  const fields = ['outcome', 'reason', 'detail', 'tenant', 'correlationId'].map((field) => `${json}(entry, '$.${field}') AS ${field}`);
+  return `SELECT submission_id AS submissionId, ${text('committed_at')} AS committedAt,
+   CAST(${json}(entry, '$.position') AS ${json === 'JSON_VALUE' ? 'INT64' : 'INTEGER'}) AS position, ${fields.join(', ')} FROM spanway_ledger`;
+};
 
 export function openDatabase(url: string): DatabaseReader {
   return url.startsWith('sqlite:') ? openSqlite(url.slice('sqlite:'.length)) : openSpanner(url);

@@ -105,7 +105,7 @@ describe('a set of resources', () => {
     expect(ddl).toContain('INTERLEAVE IN PARENT `orders` ON DELETE CASCADE');
     expect(ddl).toContain('CREATE INDEX `orders_by_customer` ON `orders` (`tenant`, `customer`)');
     expect(ddl).toContain('`updated_at` TIMESTAMP NOT NULL OPTIONS (allow_commit_timestamp = true)');
-    expect(ddl).toContain('CREATE INDEX `spanway_ledger_by_aggregate` ON `spanway_ledger` (`aggregate`)');
+    expect(ddl).toContain('CREATE TABLE `spanway_ledger`');
     expect(ddl).toContain('PRIMARY KEY (`time_shard`, `committed_at`, `first_submission_id`)');
     expect(ddl).toContain('ROW DELETION POLICY (OLDER_THAN(`committed_at`, INTERVAL 90 DAY))');
     expect(ddl).toContain('`numbers` ARRAY<INT64>');

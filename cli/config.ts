@@ -115,7 +115,7 @@ export const SETTINGS = {
     'How long a received message stays hidden from others; extended while it is forwarded',
   ),
   maxBatchCount: integer('SPANWAY_APPLY_BATCH_COUNT', 500, [1, 10_000], 'Submissions of one commit'),
-  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 4_194_304, [1024, 67_108_864], 'Bytes of the envelopes of one commit'),
+  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 4_194_304, [1024, 8_388_608], 'Bytes of the envelopes of one commit'),
   maxBatchMutations: integer(
     'SPANWAY_APPLY_BATCH_MUTATIONS',
     40_000,

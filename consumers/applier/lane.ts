@@ -81,7 +81,7 @@ export class Lane {
     let bytes = 0;
     let mutations = 0;
     for (const { work } of this.#waiting) {
-      bytes += work.text.length;
+      bytes += work.bytes;
       mutations += work.cost;
       if (count === this.#limits.maxBatchCount) break;
       if (count > 0 && (bytes > this.#limits.maxBatchBytes || mutations > this.#limits.maxBatchMutations)) break;

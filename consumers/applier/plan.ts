@@ -14,7 +14,7 @@ const LEDGER_COST = mutationCost(LEDGER, { columns: LEDGER.columns.length }) + m
 export function planWork(envelope: Envelope, text: string, resources: ResourceSet): Work {
   const plan = planEnvelope(envelope, resources);
   const cost = 'writes' in plan ? plan.writes.reduce((sum, w) => sum + costOf(w), LEDGER_COST) : LEDGER_COST;
-  return { envelope, text, plan, cost };
+  return { envelope, text, plan, bytes: Buffer.byteLength(text), cost };
 }
 
 function planEnvelope({ data }: Envelope, resources: ResourceSet): Plan {

@@ -41,8 +41,8 @@ export class SqliteEvents implements Events, Provisionable {
 
   send(events: readonly OutcomeEvent[]): Promise<void> {
     return this.#attempt(`${events.length} of ${events.length} events were not written`, () => {
-      if (events.length === 0) return;
-      this.#file.transaction(() => {
+      if (events.length === 0) return undefined;
+      return this.#file.write(() => {
         // A repeat changes nothing: a submission has one outcome, so the first sending says all.
         const insert = this.#file.prepare('INSERT INTO spanway_events (id, event) VALUES (?, ?) ON CONFLICT (id) DO NOTHING');
         for (const event of events) insert.run(event.id, JSON.stringify(event));
@@ -75,7 +75,7 @@ export class SqliteEvents implements Events, Provisionable {
     return Promise.resolve();
   }
 
-  async #attempt<T>(failed: string, work: () => T): Promise<T> {
+  async #attempt<T>(failed: string, work: () => T | Promise<T>): Promise<T> {
     try {
       if (this.#closed) throw new Error('it is closed');
       return await Promise.resolve(work());

@@ -112,7 +112,7 @@ class SqliteQueue implements Queue, Provisionable {
     const added: QueueEntry[] = [];
     try {
       const now = Date.now();
-      const results = this.#file.transaction(() => entries.map((entry) => this.#insert(entry, now, added)));
+      const results = await this.#file.write(() => entries.map((entry) => this.#insert(entry, now, added)));
       this.#changed.notify();
       return results;
     } catch (cause) {
@@ -150,19 +150,19 @@ class SqliteQueue implements Queue, Provisionable {
     const deadline = performance.now() + options.waitMs;
     for (;;) {
       if (signal.aborted) return [];
-      const messages = this.#attempt('receive', () => this.#take(options.maxCount, options.visibilityMs));
+      const messages = await this.#attempt('receive', () => this.#take(options.maxCount, options.visibilityMs));
       const leftMs = deadline - performance.now();
       if (messages.length > 0 || leftMs <= 0) return messages;
       await this.#changed.wait(Math.min(leftMs, POLL_MS, this.#nextExpiryMs()), signal);
     }
   }
 
-  #take(maxCount: number, visibilityMs: number): QueueMessage[] {
+  async #take(maxCount: number, visibilityMs: number): Promise<readonly QueueMessage[]> {
     const now = Date.now();
     const freeGroups = this.#file.prepare('SELECT group_id FROM queue_groups WHERE blocked_until <= ? ORDER BY head LIMIT ?');
     // Looked at first without a write transaction: most polls find nothing.
     if (freeGroups.all(now, 1).length === 0) return [];
-    return this.#file.transaction(() => {
+    return this.#file.write(() => {
       const messages: QueueMessage[] = [];
       for (const { group_id: group } of freeGroups.all(now, maxCount) as { group_id: string }[]) {
         if (messages.length === maxCount) break;
@@ -202,8 +202,8 @@ class SqliteQueue implements Queue, Provisionable {
   }
 
   async delete(messages: readonly QueueMessage[]): Promise<void> {
-    this.#attempt('delete', () =>
-      this.#file.transaction(() => {
+    await this.#attempt('delete', () =>
+      this.#file.write(() => {
         for (const message of messages) this.#remove(message);
         this.#settle(messages);
       }),
@@ -224,8 +224,8 @@ class SqliteQueue implements Queue, Provisionable {
 
   async extend(messages: readonly QueueMessage[], visibilityMs: number): Promise<void> {
     checkVisibility(visibilityMs, this.capabilities);
-    this.#attempt('extend', () =>
-      this.#file.transaction(() => {
+    await this.#attempt('extend', () =>
+      this.#file.write(() => {
         const visibleAt = visibilityMs === 0 ? 0 : Date.now() + visibilityMs;
         const update = this.#file.prepare('UPDATE queue_messages SET visible_at = ? WHERE group_id = ? AND seq = ? AND receive_count = ?');
         for (const message of messages) update.run(visibleAt, message.group, ...readReceipt(message));
@@ -254,8 +254,8 @@ class SqliteQueue implements Queue, Provisionable {
   }
 
   async deadLetter(message: QueueMessage, reason: string): Promise<void> {
-    this.#attempt('deadLetter', () =>
-      this.#file.transaction(() => {
+    await this.#attempt('deadLetter', () =>
+      this.#file.write(() => {
         if (!this.#remove(message)) return;
         this.#file
           .prepare(
@@ -278,7 +278,7 @@ class SqliteQueue implements Queue, Provisionable {
   }
 
   async ping(): Promise<void> {
-    this.#attempt('ping', () => this.#file.prepare('SELECT 1').get());
+    await this.#attempt('ping', () => this.#file.prepare('SELECT 1').get());
   }
 
   async close(): Promise<void> {
@@ -289,9 +289,9 @@ class SqliteQueue implements Queue, Provisionable {
     this.#file.release();
   }
 
-  #attempt<T>(call: string, work: () => T): T {
+  async #attempt<T>(call: string, work: () => T | Promise<T>): Promise<T> {
     try {
-      return work();
+      return await work();
     } catch (cause) {
       throw unavailable(call, cause);
     }

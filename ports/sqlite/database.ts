@@ -14,6 +14,7 @@ export class SqliteFile {
   readonly db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #users = 0;
+  #writes: { readonly work: () => unknown; readonly done: (value: unknown) => void; readonly failed: (error: unknown) => void }[] = [];
 
   private constructor(path: string) {
     this.path = path;
@@ -45,6 +46,7 @@ export class SqliteFile {
   release(): void {
     this.#users -= 1;
     if (this.#users > 0) return;
+    if (this.#writes.length > 0) this.#writeAll();
     open.delete(this.path);
     this.#statements.clear();
     this.db.close();
@@ -58,6 +60,44 @@ export class SqliteFile {
       this.#statements.set(sql, statement);
     }
     return statement;
+  }
+
+  /**
+   * Runs `work` in a write transaction with what else is to be written in this turn of the event loop, so that all the
+   * ports together wait for the disk once. Resolves when it is there. What `work` throws undoes it alone, and rejects.
+   */
+  write<T>(work: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#writes.push({ work, done: resolve as (value: unknown) => void, failed: reject });
+      if (this.#writes.length === 1) setImmediate(() => this.#writeAll());
+    });
+  }
+
+  #writeAll(): void {
+    const writes = this.#writes;
+    this.#writes = [];
+    const settle: (() => void)[] = [];
+    try {
+      this.transaction(() => {
+        for (const { work, done, failed } of writes) {
+          this.prepare('SAVEPOINT one').run();
+          try {
+            const value = work();
+            settle.push(() => done(value));
+          } catch (error) {
+            // A full disk undoes the whole transaction by itself: https://www.sqlite.org/lang_transaction.html
+            if (!this.db.isTransaction) throw error;
+            this.prepare('ROLLBACK TO one').run();
+            settle.push(() => failed(error));
+          }
+          this.prepare('RELEASE one').run();
+        }
+      });
+    } catch (error) {
+      for (const { failed } of writes) failed(error);
+      return;
+    }
+    for (const tell of settle) tell();
   }
 
   /** Runs `work` in one write transaction. It must not be async. */

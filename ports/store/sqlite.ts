@@ -78,7 +78,7 @@ export class SqliteStore implements Store, SchemaAdmin {
             read: (table, keys, columns) => this.read(table, keys, columns),
             write: (mutations) => void writes.push(...mutations),
           });
-          const result = this.#write(writes, start);
+          const result = await this.#write(writes, start);
           if (result) return { ...result, value };
         } catch (error) {
           // What was read may be of two moments; only a quiet file's error is the caller's.
@@ -157,11 +157,11 @@ export class SqliteStore implements Store, SchemaAdmin {
     return this.#file.prepare('SELECT micros FROM spanway_commit_clock').get()?.['micros'] as number;
   }
 
-  #write(mutations: readonly StoreMutation[]): CommitResult;
-  #write(mutations: readonly StoreMutation[], unlessAfter: number): CommitResult | undefined;
-  #write(mutations: readonly StoreMutation[], unlessAfter?: number): CommitResult | undefined {
+  #write(mutations: readonly StoreMutation[]): Promise<CommitResult>;
+  #write(mutations: readonly StoreMutation[], unlessAfter: number): Promise<CommitResult | undefined>;
+  async #write(mutations: readonly StoreMutation[], unlessAfter?: number): Promise<CommitResult | undefined> {
     try {
-      const result = this.#file.transaction(() => {
+      const result = await this.#file.write(() => {
         const last = this.#lastCommit();
         if (unlessAfter !== undefined && last !== unlessAfter) return undefined;
         const stamp = this.#stamp(last);

@@ -90,7 +90,7 @@ class SqlitePublisher implements Publisher {
     if (messages.length === 0) return;
     let subscriptions: { id: number }[];
     try {
-      subscriptions = this.#file.transaction(() => {
+      subscriptions = await this.#file.write(() => {
         const found = this.#file.prepare('SELECT id FROM topic_subscriptions WHERE topic = ?').all(this.#topic) as { id: number }[];
         for (const { id } of found) this.#insert(id, key, messages);
         return found;

@@ -81,6 +81,12 @@ export const SETTINGS = {
   oidcAlgorithms: text('SPANWAY_OIDC_ALGORITHMS', 'RS256,PS256,ES256,EdDSA', 'Signature algorithms that are taken, asymmetric ones'),
   oidcTenantClaim: text('SPANWAY_OIDC_TENANT_CLAIM', 'tenant', 'The claim that names the tenant'),
   oidcClockToleranceSeconds: integer('SPANWAY_OIDC_CLOCK_TOLERANCE_SECONDS', 5, [0, 300], 'How far the clocks may differ'),
+  packSignature: choice(
+    'SPANWAY_PACK_SIGNATURE',
+    'hmac-sha256',
+    ['hmac-sha256', 'ed25519'],
+    'How packs are signed; with ed25519 the appliers cannot sign',
+  ),
   shardCount: integer('SPANWAY_SHARDS', 16, [1, 10_000], 'Shards: the units of order on both brokers. Drain before you change it'),
   maxPackEnvelopes: integer(
     'SPANWAY_PACK_MAX_ENVELOPES',

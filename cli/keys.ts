@@ -4,10 +4,13 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Secrets } from '../ports/secrets/port.ts';
-import { type KeyRing, parseKeyRing } from '../schemas/envelope/key-ring.ts';
+import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../schemas/envelope/ed25519.ts';
+import { type PackSigner, type PackVerifier, parseKeyRing, type SignatureAlgorithm } from '../schemas/envelope/key-ring.ts';
 
-/** Signs packs: the gateway and the appliers have it. */
+/** Signs packs: the gateway has it, and with HMAC the appliers too. */
 export const PACK_KEYS = 'pack-signing-keys';
+/** Checks packs signed with Ed25519: the appliers have it. */
+export const PACK_VERIFICATION_KEYS = 'pack-verification-keys';
 /** Makes receipt ids: the gateway alone has it. */
 export const RECEIPT_KEYS = 'receipt-keys';
 
@@ -16,21 +19,26 @@ const REFRESH_MS = 30_000;
 /** However many packs name keys that nobody knows, the secret is not read more often. */
 const SOONEST_MS = 1000;
 
-export interface Keys {
-  readonly current: () => KeyRing;
+export interface Keys<K> {
+  readonly current: () => K;
   /** Reads the secret again now, unless that was done a moment ago. */
-  readonly refresh: () => Promise<KeyRing>;
+  readonly refresh: () => Promise<K>;
   stop(): void;
 }
 
 /** @throws MissingSecretError, SpanwayError (`key_ring`) */
-export async function followKeys(secrets: Secrets, name: string, log: Logger): Promise<Keys> {
-  let ring = parseKeyRing(name, await secrets.get(name));
+export async function followKeys<K>(
+  secrets: Secrets,
+  name: string,
+  parse: (name: string, text: string) => K,
+  log: Logger,
+): Promise<Keys<K>> {
+  let ring = parse(name, await secrets.get(name));
   let readAt = performance.now();
-  const refresh = async (): Promise<KeyRing> => {
+  const refresh = async (): Promise<K> => {
     if (performance.now() - readAt < SOONEST_MS) return ring;
     readAt = performance.now();
-    ring = parseKeyRing(name, await secrets.get(name));
+    ring = parse(name, await secrets.get(name));
     return ring;
   };
   const timer = setInterval(() => {
@@ -39,16 +47,40 @@ export async function followKeys(secrets: Secrets, name: string, log: Logger): P
   return { current: () => ring, refresh, stop: () => clearInterval(timer) };
 }
 
+export function followSigner(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackSigner>> {
+  return followKeys<PackSigner>(secrets, PACK_KEYS, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
+}
+
+export function followVerifier(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackVerifier>> {
+  return algorithm === 'ed25519'
+    ? followKeys<PackVerifier>(secrets, PACK_VERIFICATION_KEYS, parseEd25519Verifier, log)
+    : followKeys<PackVerifier>(secrets, PACK_KEYS, parseKeyRing, log);
+}
+
 /** A line for a key ring's secret. 32 bytes: the output length of SHA-256 (RFC 2104, section 3). */
 export function newKeyLine(): string {
-  return `k${Date.now().toString(36)} ${randomBytes(32).toString('base64')}`;
+  return `${newKeyId()} ${randomBytes(32).toString('base64')}`;
+}
+
+/** A line for `pack-signing-keys` and the one for `pack-verification-keys` that goes with it. */
+export function newEd25519KeyLines(): { readonly signing: string; readonly verification: string } {
+  return newEd25519Lines(newKeyId());
+}
+
+function newKeyId(): string {
+  return `k${Date.now().toString(36)}`;
 }
 
 /** Development keys, made once. */
-export async function ensureDevelopmentKeys(folder: string): Promise<void> {
+export async function ensureDevelopmentKeys(folder: string, algorithm: SignatureAlgorithm): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  for (const name of [PACK_KEYS, RECEIPT_KEYS]) {
-    await writeFile(join(folder, name), `${newKeyLine()}\n`, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
+  const pair = algorithm === 'ed25519' ? newEd25519KeyLines() : undefined;
+  const lines = {
+    [RECEIPT_KEYS]: newKeyLine(),
+    ...(pair ? { [PACK_KEYS]: pair.signing, [PACK_VERIFICATION_KEYS]: pair.verification } : { [PACK_KEYS]: newKeyLine() }),
+  };
+  for (const [name, line] of Object.entries(lines)) {
+    await writeFile(join(folder, name), `${line}\n`, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     });
   }

@@ -49,9 +49,11 @@ program
 program
   .command('key')
   .description('print a new line for the secrets pack-signing-keys and receipt-keys')
-  .action(async () => {
-    const { newKeyLine } = await import('./keys.ts');
-    process.stdout.write(`${newKeyLine()}\n`);
+  .option('--ed25519', 'a pair instead: a line for pack-signing-keys, then one for pack-verification-keys', false)
+  .action(async ({ ed25519 }: { ed25519: boolean }) => {
+    const { newEd25519KeyLines, newKeyLine } = await import('./keys.ts');
+    const { signing, verification } = ed25519 ? newEd25519KeyLines() : { signing: newKeyLine(), verification: undefined };
+    process.stdout.write(verification === undefined ? `${signing}\n` : `${signing}\n${verification}\n`);
   });
 
 const schema = program.command('schema').description('tables made from the resources');

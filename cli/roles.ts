@@ -13,10 +13,11 @@ import { openTopic } from '../ports/topic/index.ts';
 import { ATTRIBUTES_BYTES } from '../producers/gateway/pack-sender.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
 import { createIdentity } from '../producers/gateway/identity.ts';
+import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
-import { followKeys, PACK_KEYS, RECEIPT_KEYS } from './keys.ts';
+import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
 
 export interface Role {
   /** Lets what is under way end, gives back the rest, closes its adapters. */
@@ -47,8 +48,8 @@ export async function startGatewayRole(
   oidc: OidcIssuer = configuredIssuer(config),
 ): Promise<Role & { readonly url: string }> {
   const secrets = await openSecrets(config.secrets);
-  const packKeys = await followKeys(secrets, PACK_KEYS, log);
-  const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, log);
+  const packSigner = await followSigner(secrets, config.packSignature, log);
+  const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
   const queue = await openQueue(config.queue);
   const store = await openStore(config.store);
   const cache = shared ?? (await openCache(config.cache));
@@ -58,7 +59,7 @@ export async function startGatewayRole(
     cache,
     resources,
     log,
-    packKeys: packKeys.current,
+    packSigner: packSigner.current,
     receiptKeys: receiptKeys.current,
     identity: createIdentity({
       ...oidc,
@@ -85,7 +86,7 @@ export async function startGatewayRole(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     async stop() {
       await app.close();
-      packKeys.stop();
+      packSigner.stop();
       receiptKeys.stop();
       await Promise.all([queue.close(), store.close(), shared ? undefined : cache.close()]);
     },
@@ -117,7 +118,7 @@ export async function startBridgeRole({ config, log, onFatal }: RoleContext): Pr
 
 export async function startApplierRole({ config, resources, log, onFatal, cache: shared }: ResourceRoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
-  const packKeys = await followKeys(secrets, PACK_KEYS, log);
+  const packKeys = await followVerifier(secrets, config.packSignature, log);
   const topic = await openTopic(config.topic);
   const store = await openStore(config.store);
   const events = await openEvents(config.events);

@@ -38,8 +38,9 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     while (running.length > 0) await running.pop()?.stop();
   };
   try {
-    const secrets = join(given.dataDir, 'secrets');
-    await ensureDevelopmentKeys(secrets);
+    // One folder for each algorithm: its keys are not the other's.
+    const secrets = join(given.dataDir, given.packSignature === 'ed25519' ? 'secrets-ed25519' : 'secrets');
+    await ensureDevelopmentKeys(secrets, given.packSignature);
     const servers = real ? await startLocalServers({ log: say }) : undefined;
     if (servers) running.push(servers);
     const config = { ...(servers ? onLocalServers(given, servers) : given), secrets: `file:${secrets}` };

@@ -4,14 +4,14 @@
  */
 import type { Delivery } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
 import { openPack } from '../../schemas/envelope/pack.ts';
 import { PackError } from '../../schemas/errors.ts';
 
 export interface PackKeys {
-  readonly current: () => KeyRing;
+  readonly current: () => PackVerifier;
   /** Reads them again. What it throws means that they could not be read. */
-  readonly refresh: () => Promise<KeyRing>;
+  readonly refresh: () => Promise<PackVerifier>;
 }
 
 interface IntakeParts {
@@ -42,7 +42,7 @@ export class Intake {
     } else this.#parts.refused(delivery, error);
   }
 
-  #open(delivery: Delivery, keys: KeyRing): PackError | undefined {
+  #open(delivery: Delivery, keys: PackVerifier): PackError | undefined {
     let envelopes: readonly Envelope[];
     try {
       envelopes = openPack(delivery.data, delivery.attributes, keys);

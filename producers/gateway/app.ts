@@ -5,7 +5,7 @@ import type { Queue } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
-import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
 import { parseExactJson } from '../../schemas/resource/inexact-number.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
@@ -26,7 +26,7 @@ export interface GatewayParts {
   readonly cache: Cache;
   readonly resources: ResourceSource;
   readonly identity: Identity;
-  readonly packKeys: () => KeyRing;
+  readonly packSigner: () => PackSigner;
   readonly receiptKeys: () => KeyRing;
   readonly log: FastifyBaseLogger;
   readonly settings: GatewaySettings;
@@ -81,7 +81,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
 
   const receipts = new Receipts(cache, settings.receiptTtlMs);
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
-  const sender = new PackSender(queue, parts.packKeys, settings);
+  const sender = new PackSender(queue, parts.packSigner, settings);
   const submissions = new Submissions({ sender, receipts, statuses, receiptKeys: parts.receiptKeys, settings });
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
   app.addHook('preClose', (done) => {

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
-import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
 import { encodePack } from '../../schemas/envelope/pack.ts';
 import { UnavailableError } from './errors.ts';
 
@@ -31,7 +31,7 @@ interface Pending {
 
 export class PackSender {
   readonly #queue: Queue;
-  readonly #keys: () => KeyRing;
+  readonly #signer: () => PackSigner;
   readonly #settings: PackSenderSettings;
   /** Shards that have something to send and nothing under way, in the order in which they became so. */
   readonly #ready = new Set<number>();
@@ -42,9 +42,9 @@ export class PackSender {
   #scheduled = false;
   #idle: (() => void) | undefined;
 
-  constructor(queue: Queue, keys: () => KeyRing, settings: PackSenderSettings) {
+  constructor(queue: Queue, signer: () => PackSigner, settings: PackSenderSettings) {
     this.#queue = queue;
-    this.#keys = keys;
+    this.#signer = signer;
     this.#settings = settings;
   }
 
@@ -100,7 +100,7 @@ export class PackSender {
       const pack = encodePack(
         items.map((item) => item.text),
         shard,
-        this.#keys(),
+        this.#signer(),
       );
       batch.push({
         shard,

@@ -1,12 +1,33 @@
 /** Keys that rotate: the first signs, every one verifies. */
+import { createHmac, timingSafeEqual } from 'node:crypto';
 import { SpanwayError } from '../errors.ts';
+
+export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
+
+/** What is signed, in parts that follow each other. */
+export type Parts = readonly (string | Uint8Array)[];
+
+/** Signs packs: the gateway's. */
+export interface PackSigner {
+  readonly algorithm: SignatureAlgorithm;
+  sign(parts: Parts): { readonly keyId: string; readonly signature: Buffer };
+}
+
+/** Checks packs: the applier's. It takes its own algorithm alone, so that no other can be passed off for it. */
+export interface PackVerifier {
+  readonly algorithm: SignatureAlgorithm;
+  /** Undefined where the key is not known. */
+  verify(keyId: string, parts: Parts, signature: Uint8Array): boolean | undefined;
+}
 
 export interface NamedKey {
   readonly id: string;
   readonly key: Uint8Array;
 }
 
-export class KeyRing {
+/** Secret keys of HMAC-SHA256 (RFC 2104): who can verify can also sign. */
+export class KeyRing implements PackSigner, PackVerifier {
+  readonly algorithm = 'hmac-sha256';
   readonly #keys: readonly NamedKey[];
 
   constructor(keys: readonly NamedKey[]) {
@@ -18,13 +39,26 @@ export class KeyRing {
     return this.#keys[0] as NamedKey;
   }
 
-  find(id: string): Uint8Array | undefined {
-    return this.#keys.find((k) => k.id === id)?.key;
-  }
-
   all(): readonly Uint8Array[] {
     return this.#keys.map((k) => k.key);
   }
+
+  sign(parts: Parts): { readonly keyId: string; readonly signature: Buffer } {
+    return { keyId: this.current.id, signature: mac(this.current.key, parts) };
+  }
+
+  verify(keyId: string, parts: Parts, signature: Uint8Array): boolean | undefined {
+    const key = this.#keys.find((k) => k.id === keyId)?.key;
+    if (!key) return undefined;
+    const expected = mac(key, parts);
+    return signature.length === expected.length && timingSafeEqual(signature, expected);
+  }
+}
+
+function mac(key: Uint8Array, parts: Parts): Buffer {
+  const hmac = createHmac('sha256', key);
+  for (const part of parts) hmac.update(part);
+  return hmac.digest();
 }
 
 /**
@@ -33,16 +67,20 @@ export class KeyRing {
  * @throws SpanwayError (`key_ring`) naming the secret and the line, never the key.
  */
 export function parseKeyRing(secretName: string, text: string): KeyRing {
+  // RFC 2104, section 3: a key shorter than the hash's output weakens the MAC.
+  return new KeyRing(parseKeys(secretName, text, 'a key of at least 32 bytes', (key) => key.length >= 32));
+}
+
+/** The lines of a secret, each key one that `fits`. */
+export function parseKeys(secretName: string, text: string, expected: string, fits: (key: Buffer) => boolean): readonly NamedKey[] {
   const lines = text.split('\n').filter((line) => line.trim() !== '');
-  const keys = lines.map((line, i): NamedKey => {
+  if (lines.length === 0) throw new SpanwayError('key_ring', `secret ${secretName} is empty: expected lines of "ID BASE64"`);
+  return lines.map((line, i): NamedKey => {
     const [id = '', base64 = '', ...more] = line.trim().split(/\s+/);
     const key = Buffer.from(base64, 'base64');
-    // RFC 2104, section 3: a key shorter than the hash's output weakens the MAC.
-    if (!/^[\w.-]{1,64}$/.test(id) || more.length > 0 || key.length < 32) {
-      throw new SpanwayError('key_ring', `secret ${secretName}, line ${i + 1}: expected "ID BASE64" with a key of at least 32 bytes`);
+    if (!/^[\w.-]{1,64}$/.test(id) || more.length > 0 || !fits(key)) {
+      throw new SpanwayError('key_ring', `secret ${secretName}, line ${i + 1}: expected "ID BASE64" with ${expected}`);
     }
     return { id, key };
   });
-  if (keys.length === 0) throw new SpanwayError('key_ring', `secret ${secretName} is empty: expected lines of "ID BASE64"`);
-  return new KeyRing(keys);
 }

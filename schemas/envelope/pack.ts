@@ -2,9 +2,8 @@
  * A pack: one broker message, 1..n envelopes of one shard in order, in CloudEvents' JSON batch format, under one
  * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import { PackError } from '../errors.ts';
-import type { KeyRing } from './key-ring.ts';
+import type { PackSigner, PackVerifier, Parts } from './key-ring.ts';
 import { checkEnvelope, type Envelope } from './envelope.ts';
 
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
@@ -15,7 +14,7 @@ export interface PackAttributes {
   readonly contentType: string;
   readonly shard: string;
   readonly count: string;
-  /** `hmac-sha256;KEY_ID;BASE64URL` */
+  /** `ALGORITHM;KEY_ID;BASE64URL` */
   readonly signature: string;
 }
 
@@ -33,11 +32,11 @@ export function envelopeText(envelope: Envelope): string {
 }
 
 /** A pack of envelopes already written by `envelopeText`. */
-export function encodePack(texts: readonly string[], shard: number, keys: KeyRing): Pack {
+export function encodePack(texts: readonly string[], shard: number, signer: PackSigner): Pack {
   const body = `[${texts.join(',')}]`;
   const unsigned = { contentType: PACK_CONTENT_TYPE, shard: String(shard), count: String(texts.length) };
-  const { id, key } = keys.current;
-  return { body, attributes: { ...unsigned, signature: `hmac-sha256;${id};${mac(body, unsigned, key).toString('base64url')}` } };
+  const { keyId, signature } = signer.sign(signedParts(body, unsigned));
+  return { body, attributes: { ...unsigned, signature: `${signer.algorithm};${keyId};${signature.toString('base64url')}` } };
 }
 
 /** Whether a message says of itself that it is a pack: all that the bridge asks. The reason where it does not. */
@@ -51,22 +50,23 @@ export function readPackAttributes(attributes: Readonly<Record<string, string>>)
 }
 
 /** @throws PackError when the signature fails, the body does not parse, or it is not what its attributes say. */
-export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, keys: KeyRing): Envelope[] {
+export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, verifier: PackVerifier): Envelope[] {
   const read = readPackAttributes(attributes);
   if (typeof read === 'string') throw new PackError('not_a_pack', `not a pack: ${read}`);
-  const [algorithm, keyId, signature] = read.signature.split(';');
-  const key = keyId === undefined ? undefined : keys.find(keyId);
-  if (algorithm !== 'hmac-sha256' || signature === undefined)
-    throw new PackError('signature_invalid', `signature algorithm ${algorithm ?? ''} is not hmac-sha256`);
-  if (!key)
+  const [algorithm, keyId = '', signature = ''] = read.signature.split(';');
+  if (algorithm !== verifier.algorithm) {
     throw new PackError(
-      'unknown_key',
-      `signed with key ${keyId ?? ''}, which is not in the key ring: add it to the pack-signing-keys secret`,
+      'signature_invalid',
+      `signature algorithm ${algorithm ?? ''} is not ${verifier.algorithm}, which SPANWAY_PACK_SIGNATURE says`,
     );
-  const given = Buffer.from(signature, 'base64url');
-  const expected = mac(body, read, key);
-  if (given.length !== expected.length || !timingSafeEqual(given, expected))
-    throw new PackError('signature_invalid', 'the signature does not match the pack');
+  }
+  switch (verifier.verify(keyId, signedParts(body, read), Buffer.from(signature, 'base64url'))) {
+    case undefined:
+      throw new PackError('unknown_key', `signed with key ${keyId}, which is not among the keys: add it to the secret`);
+    case false:
+      throw new PackError('signature_invalid', 'the signature does not match the pack');
+    case true:
+  }
   let parsed: unknown;
   try {
     parsed = JSON.parse(body.toString('utf8'));
@@ -83,7 +83,6 @@ export function correlationIdsIn(body: string): string[] {
   return [...body.matchAll(/"correlationid":"([^"\\]*)"/g)].map((m) => m[1] ?? '');
 }
 
-function mac(body: string | Buffer, attributes: Omit<PackAttributes, 'signature'>, key: Uint8Array): Buffer {
-  const head = `spanway pack 1\n${attributes.contentType}\n${attributes.shard}\n${attributes.count}\n`;
-  return createHmac('sha256', key).update(head).update(body).digest();
+function signedParts(body: string | Buffer, attributes: Omit<PackAttributes, 'signature'>): Parts {
+  return [`spanway pack 1\n${attributes.contentType}\n${attributes.shard}\n${attributes.count}\n`, body];
 }

@@ -208,8 +208,9 @@ export function endToEnd(start: () => Promise<Stack>): void {
   it('logs each stage of a write under its correlation id', async () => {
     const correlationId = newId();
     await client.write('PUT', `/v1/orders/${newId()}`, order, { 'correlation-id': correlationId });
-    const lines = stack.commands.flatMap((command) => command.output.split('\n')).filter((line) => line.includes(correlationId));
-    const messages = lines.map((line) => (JSON.parse(line) as { msg: string }).msg);
-    expect(messages.sort()).toEqual(['accepted', 'applied', 'bridged']);
+    for (const message of ['accepted', 'bridged', 'applied']) {
+      const line = new RegExp(`^\\{[^\\n]*${correlationId}[^\\n]*"msg":"${message}"\\}$`, 'm');
+      await Promise.any(stack.commands.map((command) => command.printed(line)));
+    }
   });
 }

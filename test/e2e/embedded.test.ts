@@ -104,6 +104,15 @@ describe('spanway dev', () => {
     }
   }, 120_000);
 
+  it('applies packs signed with Ed25519', async () => {
+    const stack = await startDev(await temporaryFolder(), [], { SPANWAY_PACK_SIGNATURE: 'ed25519' });
+    try {
+      expect(await stack.client.write('PUT', '/v1/orders/o1', { customer: 'c', status: 'open' })).toBe('applied');
+    } finally {
+      await stack.stop();
+    }
+  });
+
   it('does not run in production', async () => {
     const command = new Command(['dev'], { NODE_ENV: 'production', SPANWAY_DATA_DIR: await temporaryFolder(), PORT: '0' });
     expect(await command.exited).toBe(1);

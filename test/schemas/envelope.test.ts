@@ -3,6 +3,7 @@ import { CloudEvent } from 'cloudevents';
 import { describe, expect, it } from 'vitest';
 import { checkEnvelope, ENVELOPE_TYPE, type Envelope } from '../../schemas/envelope/envelope.ts';
 import { aggregateId, payloadHash, readReceiptId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
+import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../../schemas/envelope/ed25519.ts';
 import { KeyRing, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
 import { correlationIdsIn, encodePack, envelopeText, openPack } from '../../schemas/envelope/pack.ts';
 import { PackError, SpanwayError } from '../../schemas/errors.ts';
@@ -79,6 +80,43 @@ describe('a pack', () => {
     const rotated = new KeyRing([{ id: 'k2', key: randomBytes(32) }, key]);
     expect(openPack(body, { ...pack.attributes }, rotated)).toHaveLength(2);
     expect(encodePack(['{}'], 0, rotated).attributes.signature).toContain(';k2;');
+  });
+});
+
+describe('a pack signed with Ed25519', () => {
+  const [old, current] = [newEd25519Lines('old'), newEd25519Lines('current')];
+  const signer = parseEd25519Signer('s', `${current.signing}\n${old.signing}`);
+  const verifier = parseEd25519Verifier('v', `${old.verification}\n${current.verification}`);
+  const envelopes = [anEnvelope({ id: 'a' })];
+  const pack = encodePack(envelopes.map(envelopeText), 3, signer);
+  const body = Buffer.from(pack.body);
+
+  it('opens with the public key of whichever private key signed it', () => {
+    expect(pack.attributes.signature).toMatch(/^ed25519;current;/);
+    expect(openPack(body, { ...pack.attributes }, verifier)).toEqual(envelopes);
+    const signedBefore = encodePack(['{}'], 0, parseEd25519Signer('s', old.signing));
+    expect(codeOf(() => openPack(Buffer.from(signedBefore.body), { ...signedBefore.attributes }, verifier))).toBe('not_an_envelope');
+  });
+
+  it('is refused when it was changed, signed by another key of the same name, or by HMAC with the public key', () => {
+    expect(codeOf(() => openPack(Buffer.from(pack.body.replace('orders', 'ordrrs')), { ...pack.attributes }, verifier))).toBe(
+      'signature_invalid',
+    );
+    const other = encodePack(envelopes.map(envelopeText), 3, parseEd25519Signer('s', newEd25519Lines('current').signing));
+    expect(codeOf(() => openPack(body, { ...other.attributes }, verifier))).toBe('signature_invalid');
+    const publicKey = Buffer.from(current.verification.split(' ')[1] ?? '', 'base64');
+    const confused = encodePack(envelopes.map(envelopeText), 3, new KeyRing([{ id: 'current', key: publicKey }]));
+    expect(codeOf(() => openPack(body, { ...confused.attributes }, verifier))).toBe('signature_invalid');
+    expect(
+      codeOf(() => openPack(body, { ...pack.attributes, signature: pack.attributes.signature.replace('current', 'newer') }, verifier)),
+    ).toBe('unknown_key');
+  });
+
+  it('takes no key of another kind, and shows none', () => {
+    expect(() => parseEd25519Signer('s', `k ${randomBytes(48).toString('base64')}`)).toThrow(
+      /line 1: expected "ID BASE64" with an Ed25519 private key/,
+    );
+    expect(() => parseEd25519Verifier('s', current.signing)).toThrow(/public key/);
   });
 });
 

@@ -35,7 +35,7 @@ export async function bench(say: (text: string) => void, args: readonly string[]
   const figures: Record<string, number> = {};
   const hands: number[] = [];
   const sizes = args[0] === undefined ? SIZES : SIZES.filter((s) => args.includes(String(s)));
-  const runs = Number(process.env["NRUNS"] ?? RUNS);
+  const runs = Number(process.env['NRUNS'] ?? RUNS);
   for (let run = 0; run < runs; run += 1) {
     hands.push(await onNewServers(say, measureByHand));
     say(`by hand: ${hands.at(-1)?.toFixed(0)}`);

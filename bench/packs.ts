@@ -98,6 +98,8 @@ export class PreparedSubscriber implements Subscriber {
   }
 
   onError(): void {}
+  pause(): void {}
+  resume(): void {}
   ping(): Promise<void> {
     return Promise.resolve();
   }

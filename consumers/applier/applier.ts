@@ -17,6 +17,7 @@ import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { untilPasses } from '../backoff.ts';
 import { Announcer } from './announce.ts';
 import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
+import { Breaker } from './breaker.ts';
 import { Intake, type PackKeys } from './intake.ts';
 import { type BatchLimits, Lane } from './lane.ts';
 import { planWork } from './plan.ts';
@@ -51,7 +52,17 @@ export function startApplier(parts: ApplierParts): Applier {
   const { subscriber, store, events, cache, log, settings } = parts;
   const stopping = new AbortController();
   const { signal } = stopping;
-  const context: ApplyContext = { store, log, settings, signal };
+  const breaker = new Breaker({
+    opened: () => {
+      log.error('the store is down; pulling no more until it answers');
+      subscriber.pause();
+    },
+    closed: () => {
+      log.info('the store answers again; pulling');
+      subscriber.resume();
+    },
+  });
+  const context: ApplyContext = { store, log, settings, signal, breaker };
   const announcer = new Announcer({ cache, events, log, backoff: settings.backoff, signal });
   const lanes = Array.from(
     { length: settings.parallelism },

@@ -8,6 +8,7 @@ import { StoreError } from '../../ports/errors.ts';
 import type { CommitOptions, Store, StoreMutation } from '../../ports/store/port.ts';
 import { ledgerMutations, type Verdict } from '../../schemas/envelope/ledger.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import type { Breaker } from './breaker.ts';
 import { applyReadWrite } from './read-write.ts';
 import type { Settled, Work } from './work.ts';
 
@@ -21,6 +22,7 @@ export interface ApplyContext {
   readonly store: Store;
   readonly log: Logger;
   readonly settings: ApplySettings;
+  readonly breaker: Breaker;
   /** Ends retries when the applier stops. */
   readonly signal: AbortSignal;
 }
@@ -105,14 +107,26 @@ function isBlind({ plan }: Work): boolean {
   return 'verdict' in plan || plan.writes.every((w) => w.merge.length === 0 && w.ifMatch === undefined);
 }
 
-function retryTransient<T>({ log, settings, signal }: ApplyContext, work: () => Promise<T>): Promise<T> {
-  return untilPasses(work, {
+function retryTransient<T>({ log, settings, signal, breaker }: ApplyContext, work: () => Promise<T>): Promise<T> {
+  const isTransient = (error: unknown): boolean => error instanceof StoreError && error.failure === 'transient';
+  const attempt = async (): Promise<T> => {
+    try {
+      const value = await work();
+      breaker.answered();
+      return value;
+    } catch (error) {
+      if (!isTransient(error)) breaker.answered();
+      throw error;
+    }
+  };
+  return untilPasses(attempt, {
     signal,
     backoff: settings.backoff,
-    when: (error) => error instanceof StoreError && error.failure === 'transient',
-    onFailure: (err, attempt) => {
-      if (err instanceof StoreError && err.failure === 'transient')
-        log.warn({ err, attempt }, 'the store is not available; trying again in order');
+    when: isTransient,
+    onFailure: (err, tries) => {
+      if (!isTransient(err)) return;
+      breaker.failed(tries);
+      log.warn({ err, attempt: tries }, 'the store is not available; trying again in order');
     },
   });
 }

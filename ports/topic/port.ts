@@ -41,6 +41,9 @@ export interface Subscriber {
   start(handler: (delivery: Delivery) => void, limits: SubscriberLimits): void;
   /** Called with what went wrong while pulling; the adapter goes on trying by itself. Set before `start`. */
   onError(listener: (error: Error) => void): void;
+  /** Hands out nothing more until `resume`, and pulls no more than its limits hold. What is out stays out, its lease extended. */
+  pause(): void;
+  resume(): void;
   ping(): Promise<void>;
   /** Hands out nothing more, nacks what is out and neither acked nor nacked, and resolves when acks given so far are sent, at the latest after `deadlineMs`. */
   stop(deadlineMs: number): Promise<void>;

@@ -49,6 +49,7 @@ export class PubsubSubscriber implements Subscriber {
   #handler: ((delivery: Delivery) => void) | undefined;
   #report: (error: Error) => void = () => {};
   #failures = 0;
+  #paused = false;
   #reopen: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -126,7 +127,7 @@ export class PubsubSubscriber implements Subscriber {
   #handOutWaiting(): void {
     for (;;) {
       const [out] = this.#waiting;
-      if (!out || this.#stopping || !this.#outstanding?.hasRoom(out.bytes)) return;
+      if (!out || this.#paused || this.#stopping || !this.#outstanding?.hasRoom(out.bytes)) return;
       this.#waiting.shift();
       this.#outstanding.add(out.bytes);
       const ofKey = this.#out.get(out.key) ?? new Set<Out>();
@@ -183,6 +184,15 @@ export class PubsubSubscriber implements Subscriber {
     const ofKey = this.#out.get(out.key);
     ofKey?.delete(out);
     if (ofKey?.size === 0) this.#out.delete(out.key);
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#handOutWaiting();
   }
 
   async ping(): Promise<void> {

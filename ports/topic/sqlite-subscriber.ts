@@ -67,6 +67,7 @@ export class SqliteSubscriber implements Subscriber {
   #poll: NodeJS.Timeout | undefined;
   #unlisten = () => {};
   #extendedAt = 0;
+  #paused = false;
   #stopping: Promise<void> | undefined;
 
   constructor(file: SqliteFile, subscription: number) {
@@ -170,7 +171,7 @@ export class SqliteSubscriber implements Subscriber {
 
   /** Keys with something to hand out that no other subscriber holds; none when there is no room. */
   #claimable(): KeyRow[] {
-    if (!this.#outstanding?.hasRoom(0)) return [];
+    if (this.#paused || !this.#outstanding?.hasRoom(0)) return [];
     return this.#file
       .prepare(
         `SELECT key, next, high, resets FROM topic_keys
@@ -299,6 +300,15 @@ export class SqliteSubscriber implements Subscriber {
           .run(this.#subscription, key, owner);
     });
     this.#signal.notify();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#turnSoon();
   }
 
   async ping(): Promise<void> {

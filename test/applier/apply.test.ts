@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type ApplyContext, applyBatch } from '../../consumers/applier/apply.ts';
+import { Breaker } from '../../consumers/applier/breaker.ts';
 import { planWork } from '../../consumers/applier/plan.ts';
 import type { Settled, Work } from '../../consumers/applier/work.ts';
 import { StoreError } from '../../ports/errors.ts';
@@ -33,6 +34,8 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
   let close: () => Promise<void>;
   let store: FaultyStore;
   let context: ApplyContext;
+  /** What the breaker did. */
+  const changes: string[] = [];
 
   beforeAll(async () => {
     ({ store: real, close } = await open());
@@ -40,11 +43,13 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
   afterAll(() => close());
   beforeEach(() => {
     store = new FaultyStore(real);
+    changes.length = 0;
     context = {
       store,
       log: pino({ level: 'silent' }),
       settings: { backoff: { minMs: 1, maxMs: 5 }, maxAttempts: 3 },
       signal: new AbortController().signal,
+      breaker: new Breaker({ opened: () => changes.push('open'), closed: () => changes.push('closed') }),
     };
   });
 
@@ -138,6 +143,7 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     const envelope = envelopeOf([{ ...orderUpsert(o), op: 'insert' }]);
     store.faults.push({ when: 'after', error: transient() });
     const [settled] = await apply(envelope);
+    expect(changes).toEqual([]);
     expect(settled?.verdict).toEqual({ outcome: 'applied' });
     expect(settled?.commitTimestamp).toBe(await cell('orders', [o], 'updated_at'));
   });
@@ -147,6 +153,7 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     for (let i = 0; i < 6; i += 1) store.faults.push({ when: 'before', error: transient() });
     expect(summary(await apply(envelopeOf([orderUpsert(o, 'a')]), envelopeOf([orderUpsert(o, 'b')])))).toEqual(['applied', 'applied']);
     expect(store.commits).toBe(7);
+    expect(changes).toEqual(['open', 'closed']);
     expect(await cell('orders', [o], 'note')).toBe('b');
   });
 

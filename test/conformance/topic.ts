@@ -349,6 +349,21 @@ export function topicConformance(name: string, make: () => Promise<TopicFixture>
       });
     });
 
+    it('hands out nothing while paused, and goes on in order', async () => {
+      const { subscriber, inbox } = subscribe();
+      await publisher.publish('k', [{ data: Buffer.from('before'), attributes: {} }]);
+      (await inbox.count(1))[0]?.ack();
+      subscriber.pause();
+      await publisher.publish('k', [{ data: Buffer.from('during 1'), attributes: {} }]);
+      await publisher.publish('k', [{ data: Buffer.from('during 2'), attributes: {} }]);
+      // Another subscriber would have them by the time that a round trip takes.
+      await subscriber.ping();
+      expect(inbox.all).toHaveLength(1);
+      subscriber.resume();
+      const texts = (await inbox.count(3)).map((delivery) => delivery.data.toString());
+      expect(texts).toEqual(['before', 'during 1', 'during 2']);
+    });
+
     it('answers pings', async () => {
       const { subscriber } = subscribe();
       await expect(Promise.all([publisher.ping(), subscriber.ping()])).resolves.toEqual([undefined, undefined]);

@@ -54,28 +54,37 @@ export class Lane {
   }
 
   async #run(): Promise<void> {
-    let last = 0;
     // One turn of the event loop, so that envelopes which came together go together.
     await new Promise((resolve) => setImmediate(resolve));
-    while (this.#waiting.length > 0) {
-      if (last > 1 && this.#waiting.length < this.#limits.maxBatchCount && this.#limits.lingerMs > 0) {
-        await new Promise((resolve) => setTimeout(resolve, this.#limits.lingerMs));
-      }
-      const places = this.#nextBatch();
-      last = places.length;
+    let underWay = this.#start();
+    while (underWay) {
+      const { places, applying } = underWay;
+      let settled: readonly Settled[];
       try {
-        const settled = await this.#apply(places.map((p) => p.work));
-        places.forEach((place, i) => place.settle(settled[i] as Settled));
+        settled = await applying;
       } catch (error) {
         this.#closed = true;
         this.#waiting.length = 0;
         this.#failed(error);
+        break;
       }
+      // A full batch is on its way before those of this one hear of it.
+      const next = this.#waiting.length >= this.#limits.maxBatchCount ? this.#start() : undefined;
+      places.forEach((place, i) => place.settle(settled[i] as Settled));
+      if (!next && places.length > 1 && this.#limits.lingerMs > 0)
+        await new Promise((resolve) => setTimeout(resolve, this.#limits.lingerMs));
+      underWay = next ?? this.#start();
     }
     this.#running = undefined;
   }
 
-  /** As many as the limits take; always one. */
+  #start(): { readonly places: readonly Place[]; readonly applying: Promise<readonly Settled[]> } | undefined {
+    const places = this.#nextBatch();
+    if (places.length === 0) return undefined;
+    return { places, applying: this.#apply(places.map((p) => p.work)) };
+  }
+
+  /** As many as the limits take; one at least where any waits. */
   #nextBatch(): Place[] {
     let count = 0;
     let bytes = 0;

@@ -75,7 +75,7 @@ async function publish(
 ): Promise<string | undefined> {
   const shard = messages[0]?.group ?? '';
   const packs = messages.map((m): TopicMessage => ({ data: Buffer.from(m.body), attributes: m.attributes }));
-  let passed = false;
+  let passed = false as boolean;
   const attempt = async (): Promise<void> => {
     await publisher.publish(shard, packs);
     passed = true;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { aggregateId, shardOf } from '../../schemas/envelope/ids.ts';
-import { check, type Findings } from './check.ts';
+import { check } from './check.ts';
 import { ChaosClient } from './client.ts';
 import { type DatabaseReader, openDatabase } from './database.ts';
 import { startDuplicator } from './duplicates.ts';
@@ -41,9 +41,6 @@ export async function chaos(start: (folder: string) => Promise<ChaosStack>, opti
   let counts: Record<string, unknown> = {};
   try {
     counts = await work(stack, options, violations);
-  } catch (error) {
-    // What ends a run early is what it found: a write refused, a role that does not start, no progress.
-    violations.push(`the run ended early: ${(error as Error).stack ?? String(error)}`);
   } finally {
     await stack.stop();
   }
@@ -57,47 +54,48 @@ export async function chaos(start: (folder: string) => Promise<ChaosStack>, opti
 }
 
 async function work(stack: ChaosStack, options: ChaosOptions, violations: string[]): Promise<Record<string, unknown>> {
-  const { seed, submissions, kills } = options;
+  const { seed, submissions, kills, stuckMs = STUCK_MS } = options;
   const client = new ChaosClient(stack.url, stack.dataDir, seed);
   const direct = new ChaosClient(stack.directUrl, stack.dataDir, seed);
   const writers = new Writers(client, seed, submissions);
+  const calm = new Writers(direct, seed, 0);
   const database = openDatabase(stack.adapters.store);
   const watch = startWatch(stack, writers, [client, direct], options);
   const duplicator = await startDuplicator(stack, seed);
   const faults = startFaults(stack, { seed, kills, submissions, accepted: () => writers.progress.accepted });
+  const counts = (): Record<string, unknown> => ({
+    accepted: writers.progress.accepted + calm.progress.accepted,
+    triedAgain: client.retries,
+    resentAfter202: writers.progress.resent,
+    duplicatePacks: duplicator.sent,
+    ...faults.counts,
+    endedByThemselves: stack.roles.flatMap((role) => role.ownEnds),
+  });
   try {
-    const writing = writers.run();
-    await Promise.all([writing, Promise.race([faults.killed, writing])]);
-  } finally {
-    await faults.stop().finally(() => duplicator.stop());
-  }
-  const fences = fenceAggregates();
-  const calm = new Writers(direct, seed, 0);
-  try {
+    try {
+      // A writer that fails ends the run at once; the kills are spread over the writes, so they end with them.
+      await Promise.all([writers.run(), faults.killed]);
+    } finally {
+      await faults.stop().finally(() => duplicator.stop());
+    }
+    const fences = fenceAggregates();
     await calm.fence(fences);
     const aggregates = [...writers.aggregates, ...fences];
-    await drained(database, aggregates, options.stuckMs ?? STUCK_MS);
+    await drained(database, aggregates, stuckMs);
     options.log(`${stack.name}: all is quiet; checking`);
     watch.stop();
-    const findings = await check(direct, database, aggregates);
-    violations.push(...findings.violations, ...writers.problems, ...calm.problems, ...client.wrong, ...direct.wrong);
-    return {
-      ...summary(findings),
-      accepted: writers.progress.accepted + fences.length,
-      triedAgain: client.retries,
-      resentAfter202: writers.progress.resent,
-      duplicatePacks: duplicator.sent,
-      ...faults.counts,
-      endedByThemselves: stack.roles.flatMap((role) => role.ownEnds),
-    };
+    const { violations: found, ...findings } = await check(direct, database, aggregates);
+    violations.push(...found);
+    return { ...findings, ...counts() };
+  } catch (error) {
+    // What ends a run early is what it found: a write refused, a role that does not start, no progress.
+    violations.push(`the run ended early: ${(error as Error).stack ?? String(error)}`);
+    return counts();
   } finally {
+    violations.push(...writers.problems, ...calm.problems, ...client.wrong, ...direct.wrong);
     watch.stop();
     await database.close();
   }
-}
-
-function summary({ outcomes, rows }: Findings): Record<string, unknown> {
-  return { outcomes, rows };
 }
 
 /** One order for each shard: a write to it is behind all that the shard had before, duplicates too. */

@@ -1,10 +1,47 @@
-/** What the bridge is measured against: the one people write by hand, and each half of its work alone, as fast as it goes. */
+/** What is measured: the bridge, the one people write by hand, and each half of the work alone, as fast as it goes. */
 import { DeleteMessageBatchCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { PubSub } from '@google-cloud/pubsub';
+import { pino } from 'pino';
 import { Consumer } from 'sqs-consumer';
-import type { QueueEntry } from '../ports/queue/port.ts';
-import type { Line } from './bridge-servers.ts';
-import { sqsClient } from './bridge-servers.ts';
+import { type BridgeSettings, startBridge } from '../consumers/bridge/bridge.ts';
+import type { Queue, QueueEntry } from '../ports/queue/port.ts';
+import { bound } from '../test/fixtures/queues.ts';
+import { type Line, sqsClient } from './bridge-servers.ts';
+
+/** Two loops share 16 shards best: each receive finds eight of them free. More loops find fewer messages each. */
+const RECEIVERS = 2;
+
+export const BRIDGE_SETTINGS: BridgeSettings = {
+  receivers: RECEIVERS,
+  receiveWaitMs: 20_000,
+  visibilityMs: 30_000,
+  backoff: { minMs: 50, maxMs: 10_000 },
+};
+
+/** Until the queue has deleted them all. */
+export async function bridging(line: Pick<Line, 'queue' | 'topic'>, packs: number, onDeleted?: (left: number) => void): Promise<void> {
+  let left = packs;
+  const drained = Promise.withResolvers<undefined>();
+  const counted: Queue = {
+    ...bound(line.queue),
+    async delete(messages) {
+      await line.queue.delete(messages);
+      left -= messages.length;
+      onDeleted?.(left);
+      if (left === 0) drained.resolve(undefined);
+    },
+  };
+  const bridge = startBridge({
+    queue: counted,
+    publisher: line.topic.publisher(),
+    log: pino({ level: 'warn' }),
+    settings: BRIDGE_SETTINGS,
+    onFatal: drained.reject,
+  });
+  await drained.promise;
+  await bridge.stop();
+  await line.queue.close();
+}
 
 /** sqs-consumer and `publishMessage`, one envelope a message, the aggregate as the group and as the ordering key. */
 export async function byHand(line: Line, messages: number): Promise<void> {
@@ -36,8 +73,8 @@ export async function byHand(line: Line, messages: number): Promise<void> {
   sqs.destroy();
 }
 
-/** Receive and delete alone, `loops` side by side. */
-export async function receiveAndDelete(line: Line, messages: number, loops: number): Promise<void> {
+/** Receive and delete alone, with the SDK as it is. */
+export async function receiveAndDelete(line: Line, messages: number): Promise<void> {
   const sqs = sqsClient(line.queueUrl);
   const QueueUrl = line.queueUrl;
   let left = messages;
@@ -59,7 +96,7 @@ export async function receiveAndDelete(line: Line, messages: number, loops: numb
       await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
     }
   };
-  await Promise.all(Array.from({ length: loops }, loop));
+  await Promise.all(Array.from({ length: RECEIVERS }, loop));
   sqs.destroy();
 }
 

@@ -6,6 +6,7 @@ import { openQueue } from '../ports/queue/index.ts';
 import type { Provisionable, Queue, QueueEntry } from '../ports/queue/port.ts';
 import { openTopic } from '../ports/topic/index.ts';
 import type { Topic } from '../ports/topic/port.ts';
+import { orderEnvelope, packsOf } from './packs.ts';
 
 export interface Servers {
   /** A queue of its own with these entries in it, and a topic of its own. */
@@ -15,6 +16,9 @@ export interface Servers {
 export interface Line {
   readonly queue: Queue & Provisionable;
   readonly topic: Topic;
+  /** The adapters' URLs of both, for another process. */
+  readonly queueAddress: string;
+  readonly topicAddress: string;
   /** For those who use the vendors' clients by hand. */
   readonly queueUrl: string;
   readonly emulator: string;
@@ -35,11 +39,12 @@ export async function onNewServers<T>(say: (text: string) => void, work: (server
         const name = `b${randomUUID().slice(0, 8)}`;
         const queueUrl = `${sqs.endpoint}/000000000000/${name}.fifo`;
         const projectId = 'spanway-bench';
-        const queue = await openQueue(`sqs:${queueUrl}?region=us-east-1&credentials=local`);
-        const topic = await openTopic(`pubsub://${projectId}/${name}?emulator=${pubsub.host}`);
+        const queueAddress = `sqs:${queueUrl}?region=us-east-1&credentials=local`;
+        const topicAddress = `pubsub://${projectId}/${name}?emulator=${pubsub.host}`;
+        const [queue, topic] = await Promise.all([openQueue(queueAddress), openTopic(topicAddress)]);
         await Promise.all([queue.provision(), topic.provision()]);
         await fill(queue, entries);
-        return { queue, topic, queueUrl, emulator: pubsub.host, projectId, topicId: name };
+        return { queue, topic, queueAddress, topicAddress, queueUrl, emulator: pubsub.host, projectId, topicId: name };
       },
     });
   } finally {
@@ -67,5 +72,21 @@ export function sqsClient(queueUrl: string): SQSClient {
     region: 'us-east-1',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     requestHandler: { httpAgent: { keepAlive: true, maxSockets: 50 } },
+  });
+}
+
+/** Full packs of `size` envelopes; up to `count` of them, as the last ones of the shards are not full. */
+export function packEntries(size: number, count: number): QueueEntry[] {
+  const envelopes = Array.from({ length: count * size }, () => orderEnvelope());
+  return packsOf(envelopes, size)
+    .filter((pack) => pack.attributes.count === String(size))
+    .map(({ body, attributes, shard }) => ({ group: String(shard), deduplicationId: randomUUID(), body, attributes: { ...attributes } }));
+}
+
+/** One envelope a message, its aggregate as the group. */
+export function singleEntries(count: number): QueueEntry[] {
+  return Array.from({ length: count }, () => {
+    const envelope = orderEnvelope();
+    return { group: envelope.subject, deduplicationId: randomUUID(), body: JSON.stringify(envelope), attributes: {} };
   });
 }

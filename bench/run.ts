@@ -18,7 +18,7 @@ const NOT_BENCHES = new Set([
   'measure.ts',
   'packs.ts',
   'bridge-servers.ts',
-  'bridge-raw.ts',
+  'bridge-runs.ts',
   'bridge-backlog.ts',
   'bridge-child.ts',
 ]);

@@ -12,12 +12,19 @@ export interface PubsubConfig {
   readonly topic: string;
   readonly subscription: string;
   readonly emulator: string | undefined;
+  /** A lease is extended by this much at a time: what a killed process delays its messages by. */
+  readonly leaseSeconds: number;
 }
+
+/** https://cloud.google.com/pubsub/docs/lease-management : 10 to 600. */
+const DEFAULT_LEASE_SECONDS = 60;
 
 /**
  * - subscription: default the topic's name and `-applier`.
  * - emulator: HOST:PORT of an emulator, which is asked without credentials. Without it PUBSUB_EMULATOR_HOST applies, as
  *   everywhere in Google's clients, and else Google's own endpoint with the default credentials.
+ * - leaseSeconds: for how long a message is the subscriber's without a sign of life; 10 to 600, default 60. What a
+ *   killed process held comes again after it; a process that stalls for longer gets its messages twice.
  * @throws AdapterConfigError
  */
 export function readPubsubUrl(url: URL): PubsubConfig {
@@ -33,11 +40,18 @@ export function readPubsubUrl(url: URL): PubsubConfig {
     );
   if (emulator !== undefined && !/^[^:/]+:\d+$/.test(emulator))
     throw new AdapterConfigError(`topic: emulator=${emulator} in ${JSON.stringify(url.href)}; expected HOST:PORT`);
+  const lease = url.searchParams.get('leaseSeconds');
+  const leaseSeconds = lease === null ? DEFAULT_LEASE_SECONDS : Number(lease);
+  if (!Number.isInteger(leaseSeconds) || leaseSeconds < 10 || leaseSeconds > 600)
+    throw new AdapterConfigError(
+      `topic: leaseSeconds=${lease ?? ''} in ${JSON.stringify(url.href)}; expected a whole number from 10 to 600`,
+    );
   return {
     projectId,
     topic: `projects/${projectId}/topics/${topic}`,
     subscription: `projects/${projectId}/subscriptions/${subscription}`,
     emulator,
+    leaseSeconds,
   };
 }
 

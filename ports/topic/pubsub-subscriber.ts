@@ -10,8 +10,6 @@ import { once, reached, unavailable, within, type PubsubConfig } from './pubsub-
  * 2 streams 2,900, 5 streams 5,600, 10 streams 8,500.
  */
 const STREAMS = 10;
-/** A lease is extended by this much at a time: what a stalled process delays its messages by. 10 to 600 s. */
-const LEASE_SECONDS = 60;
 /** The client stops extending a lease after this long; the handler acks or nacks long before. */
 const MAX_EXTENSION_HOURS = 24;
 /** Acks are gathered this long for one request. */
@@ -70,7 +68,7 @@ export class PubsubSubscriber implements Subscriber {
   }
 
   #pull(limits: SubscriberLimits): void {
-    const lease = Duration.from({ seconds: LEASE_SECONDS });
+    const lease = Duration.from({ seconds: this.#config.leaseSeconds });
     const subscription = this.#pubsub.subscription(this.#config.subscription, {
       // The server keeps to these by stream, and the client stops reading when it has so much. What comes beyond waits
       // here, not in the client: there, a message that arrives just as room appears overtakes those that wait

@@ -12,7 +12,6 @@ const ADMIN_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 15_000;
 
 /** Of a subscription made by `provision`; figures: https://cloud.google.com/pubsub/docs/subscription-properties */
-const ACK_DEADLINE_SECONDS = 60; // 10 to 600
 const RETENTION_SECONDS = 7 * 24 * 60 * 60; // at most 31 days
 
 /** gRPC's status codes: https://grpc.io/docs/guides/status-codes/ */
@@ -100,7 +99,7 @@ async function provision(config: PubsubConfig): Promise<void> {
           name: config.subscription,
           topic: config.topic,
           enableMessageOrdering: true,
-          ackDeadlineSeconds: ACK_DEADLINE_SECONDS,
+          ackDeadlineSeconds: config.leaseSeconds,
           messageRetentionDuration: { seconds: RETENTION_SECONDS },
           // No ttl: else Pub/Sub deletes a subscription that nobody pulled for 31 days, with what waits in it.
           expirationPolicy: {},

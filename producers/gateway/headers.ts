@@ -1,7 +1,12 @@
 /** The request headers of the contract, each read once, each with its own refusal. */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { RequestError } from './errors.ts';
+
+/** 32 digits; a UUID's are several times quicker to have than random bytes. */
+function randomHex(): string {
+  return randomUUID().replaceAll('-', '');
+}
 
 /** The caller's Correlation-Id, or a new one. */
 export function correlationIdOf(headers: IncomingHttpHeaders): string {
@@ -24,8 +29,8 @@ function isCorrelationId(text: string): boolean {
 export function traceOf(headers: IncomingHttpHeaders): { traceparent: string; tracestate?: string } {
   const given = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(String(headers['traceparent'] ?? ''));
   const valid = given && !/^0+$/.test(given[1] ?? '') && !/^0+$/.test(given[2] ?? '');
-  const span = randomBytes(8).toString('hex');
-  if (!valid) return { traceparent: `00-${randomBytes(16).toString('hex')}-${span}-01` };
+  const span = randomHex().slice(16);
+  if (!valid) return { traceparent: `00-${randomHex()}-${span}-01` };
   const state = headers['tracestate'];
   return {
     traceparent: `00-${given[1] ?? ''}-${span}-${given[3] ?? ''}`,

@@ -1,5 +1,5 @@
 /** The ids of design: none is ordered by time, none comes from a broker. */
-import { createHmac, hash, randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHmac, hash, type KeyObject, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Cell } from '../resource/table.ts';
 import type { Mutation } from './envelope.ts';
 
@@ -58,13 +58,13 @@ const MAC_BYTES = 16;
  * The public id of a submission, 64 characters: its id, its payload's hash, and a MAC over both and the tenant.
  * The status route can tell "not applied yet" from "never existed" by it alone, and no other tenant can use it.
  */
-export function receiptId(id: ReceiptId, tenant: string, key: Uint8Array): string {
+export function receiptId(id: ReceiptId, tenant: string, key: KeyObject): string {
   const head = Buffer.concat([Buffer.from(id.submissionId.replaceAll('-', ''), 'hex'), Buffer.from(id.payloadHash, 'base64url')]);
   return Buffer.concat([head, receiptMac(head, tenant, key)]).toString('base64url');
 }
 
 /** Undefined for what no gateway with one of these keys made for this tenant. */
-export function readReceiptId(text: string, tenant: string, keys: readonly Uint8Array[]): ReceiptId | undefined {
+export function readReceiptId(text: string, tenant: string, keys: readonly KeyObject[]): ReceiptId | undefined {
   if (!/^[A-Za-z0-9_-]{64}$/.test(text)) return undefined;
   const bytes = Buffer.from(text, 'base64url');
   const head = bytes.subarray(0, 2 * ID_BYTES);
@@ -77,6 +77,6 @@ export function readReceiptId(text: string, tenant: string, keys: readonly Uint8
   };
 }
 
-function receiptMac(head: Buffer, tenant: string, key: Uint8Array): Buffer {
+function receiptMac(head: Buffer, tenant: string, key: KeyObject): Buffer {
   return createHmac('sha256', key).update('spanway receipt\0').update(head).update(tenant, 'utf8').digest().subarray(0, MAC_BYTES);
 }

@@ -47,6 +47,7 @@ describe('the applier', () => {
   let remove: () => Promise<void>;
   let applier: Applier | undefined;
   let events: RecordedEvents;
+  let first: NamedKey;
   let ring: KeyRing;
   /** What the secret holds by now, which the applier sees when it reads it again. */
   let secret: KeyRing;
@@ -59,7 +60,8 @@ describe('the applier', () => {
     await topic.provision();
     store = await preparedStore(url);
     events = new RecordedEvents();
-    ring = secret = new KeyRing([newKey('k1')]);
+    first = newKey('k1');
+    ring = secret = new KeyRing([first]);
   });
   afterEach(async () => {
     await applier?.stop();
@@ -145,7 +147,7 @@ describe('the applier', () => {
   });
 
   it('reads its keys again for a pack signed with a new one, and keeps the order', async () => {
-    const rotated = new KeyRing([newKey('k2'), { id: 'k1', key: ring.current.key }]);
+    const rotated = new KeyRing([newKey('k2'), first]);
     secret = rotated;
     run();
     await publish(pack([anEnvelope({ orderId: 'o', note: 'first' })]));

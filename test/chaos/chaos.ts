@@ -38,7 +38,7 @@ export async function chaos(start: (folder: string) => Promise<ChaosStack>, opti
   const stack = await start(folder);
   options.log(`${stack.name}: seed ${options.seed}, ${options.submissions} submissions, ${options.kills} kills; logs in ${folder}`);
   const violations: string[] = [];
-  let counts: Record<string, unknown> = {};
+  let counts: Record<string, unknown>;
   try {
     counts = await work(stack, options, violations);
   } finally {

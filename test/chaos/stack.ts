@@ -115,7 +115,7 @@ function adapters(servers: Required<LocalServers>, name: string): Record<string,
   const local = 'region=us-east-1&credentials=local';
   return {
     SPANWAY_QUEUE: `sqs:${servers.sqs.endpoint}/000000000000/${name}.fifo?${local}`,
-    SPANWAY_TOPIC: `pubsub://spanway-test/${name}?emulator=${servers.pubsub.host}`,
+    SPANWAY_TOPIC: `pubsub://spanway-test/${name}?emulator=${servers.pubsub.host}&leaseSeconds=10`,
     SPANWAY_STORE: `spanner://spanway-test/spanway-test/${name}?emulator=${servers.spanner.host}`,
     SPANWAY_CACHE: servers.redis.url,
     SPANWAY_EVENTS: `eventbridge:${name}?${local}&endpoint=${encodeURIComponent(servers.eventbridge.endpoint)}`,

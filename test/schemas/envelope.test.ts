@@ -150,18 +150,19 @@ describe('ids', () => {
   });
 
   it('give a receipt that only its tenant can read, and nobody can forge', () => {
+    const other = new KeyRing([{ id: 'o', key: randomBytes(32) }]).current.key;
     const receipt = { submissionId: submissionIdFor('t1', 'r', 'k'), payloadHash: payloadHash([], undefined) };
-    const id = receiptId(receipt, 't1', key.key);
+    const id = receiptId(receipt, 't1', ring.current.key);
     expect(id).toMatch(/^[A-Za-z0-9_-]{64}$/);
-    expect(readReceiptId(id, 't1', [key.key])).toEqual(receipt);
-    expect(readReceiptId(id, 't1', [randomBytes(32), key.key])).toEqual(receipt);
-    expect(readReceiptId(id, 't2', [key.key])).toBeUndefined();
-    expect(readReceiptId(id, 't1', [randomBytes(32)])).toBeUndefined();
+    expect(readReceiptId(id, 't1', [ring.current.key])).toEqual(receipt);
+    expect(readReceiptId(id, 't1', [other, ring.current.key])).toEqual(receipt);
+    expect(readReceiptId(id, 't2', [ring.current.key])).toBeUndefined();
+    expect(readReceiptId(id, 't1', [other])).toBeUndefined();
     for (let i = 0; i < id.length; i += 1) {
       const forged = `${id.slice(0, i)}${id[i] === 'A' ? 'B' : 'A'}${id.slice(i + 1)}`;
-      expect(readReceiptId(forged, 't1', [key.key])).toBeUndefined();
+      expect(readReceiptId(forged, 't1', [ring.current.key])).toBeUndefined();
     }
-    expect(readReceiptId('', 't1', [key.key])).toBeUndefined();
+    expect(readReceiptId('', 't1', [ring.current.key])).toBeUndefined();
   });
 
   it('spread aggregates over all shards, each always on the same one', () => {

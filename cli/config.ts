@@ -1,4 +1,4 @@
-/** The configuration: read from the environment once, checked, frozen. No other module reads the environment. */
+/** The settings: read from the environment once, checked, frozen. Who else may read it, `eslint.boundaries.js` says. */
 import { SpanwayError } from '../schemas/errors.ts';
 import { MAX_COMMIT_MUTATIONS } from '../schemas/resource/cost.ts';
 

@@ -10,7 +10,7 @@ import { type PackSigner, type PackVerifier, parseKeyRing, type SignatureAlgorit
 /** Signs packs: the gateway has it, and with HMAC the appliers too. */
 export const PACK_KEYS = 'pack-signing-keys';
 /** Checks packs signed with Ed25519: the appliers have it. */
-export const PACK_VERIFICATION_KEYS = 'pack-verification-keys';
+const PACK_VERIFICATION_KEYS = 'pack-verification-keys';
 /** Makes receipt ids: the gateway alone has it. */
 export const RECEIPT_KEYS = 'receipt-keys';
 

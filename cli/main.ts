@@ -52,8 +52,8 @@ program
   .option('--ed25519', 'a pair instead: a line for pack-signing-keys, then one for pack-verification-keys', false)
   .action(async ({ ed25519 }: { ed25519: boolean }) => {
     const { newEd25519KeyLines, newKeyLine } = await import('./keys.ts');
-    const { signing, verification } = ed25519 ? newEd25519KeyLines() : { signing: newKeyLine(), verification: undefined };
-    process.stdout.write(verification === undefined ? `${signing}\n` : `${signing}\n${verification}\n`);
+    const lines = ed25519 ? Object.values(newEd25519KeyLines()) : [newKeyLine()];
+    process.stdout.write(`${lines.join('\n')}\n`);
   });
 
 const schema = program.command('schema').description('tables made from the resources');

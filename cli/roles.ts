@@ -10,7 +10,6 @@ import { openQueue } from '../ports/queue/index.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import { openTopic } from '../ports/topic/index.ts';
-import { ATTRIBUTES_BYTES } from '../producers/gateway/pack-sender.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
 import { createIdentity } from '../producers/gateway/identity.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
@@ -70,7 +69,6 @@ export async function startGatewayRole(
     }),
     settings: {
       ...config,
-      maxEnvelopeBytes: queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length,
       receiptTtlMs: config.receiptTtlSeconds * 1000,
     },
   });

@@ -6,7 +6,7 @@ export interface BackoffSettings {
   readonly maxMs: number;
 }
 
-export interface Attempts {
+interface Attempts {
   readonly signal: AbortSignal;
   readonly backoff: BackoffSettings;
   /** Default: without end. */

@@ -19,7 +19,14 @@ export function openAdapter<T>(port: string, adapters: AdapterTable<T>, text: st
   return open(url);
 }
 
-/** The path of a `sqlite:` or `file:` URL: `sqlite:.spanway/spanway.db`, `sqlite:/data/spanway.db`. */
-export function pathOf(url: URL): string {
-  return decodeURIComponent(url.pathname);
+/**
+ * The file of a `sqlite:` URL: `sqlite:.spanway/spanway.db`, `sqlite:/data/spanway.db`.
+ * @throws AdapterConfigError for none, and for `:memory:`, which every port would have of its own.
+ */
+export function sqlitePath(port: string, url: URL): string {
+  const path = decodeURIComponent(url.pathname);
+  if (path !== '' && path !== ':memory:') return path;
+  throw new AdapterConfigError(
+    `${port}: ${JSON.stringify(url.href)} names no file; expected sqlite:PATH, for example sqlite:.spanway/spanway.db`,
+  );
 }

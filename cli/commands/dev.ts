@@ -46,7 +46,8 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     const config = { ...(servers ? onLocalServers(given, servers) : given), secrets: `file:${secrets}` };
     const resources = await ResourceFolder.open(config.schemas);
     await provision(config);
-    await applySchema(config, resources.current).then(({ differences }) => warnOf(log, differences));
+    const { differences } = await applySchema(config, resources.current);
+    warnOf(log, differences);
     const cache = await openCache(config.cache);
     running.push({ stop: () => cache.close() });
     const context: ResourceRoleContext = { config, resources, log, onFatal, cache };

@@ -11,7 +11,7 @@ const STARTERS = {
   applier: async (context: RoleContext) => startApplierRole({ ...context, resources: await ResourceFolder.open(context.config.schemas) }),
 } satisfies Record<string, (context: RoleContext) => Promise<Role>>;
 
-export type RoleName = keyof typeof STARTERS;
+type RoleName = keyof typeof STARTERS;
 
 export async function role(name: RoleName, config: Config): Promise<void> {
   const log = createLog(config, name);

@@ -9,11 +9,10 @@ import type { Events } from '../../ports/events/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { PARKED } from '../../schemas/envelope/ledger.ts';
+import { parkedMutation } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import type { PackError } from '../../schemas/errors.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { untilPasses } from '../backoff.ts';
 import { Announcer } from './announce.ts';
 import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
@@ -103,18 +102,7 @@ export function startApplier(parts: ApplierParts): Applier {
     const id = hash('sha256', `${attributes}\n${body}`);
     try {
       await untilPasses(
-        () =>
-          store.commit(
-            [
-              {
-                op: 'upsert',
-                table: PARKED,
-                columns: PARKED.columns.map((c) => c.name),
-                values: [id, COMMIT_TIMESTAMP, reason, error.message.slice(0, 2000), attributes, body],
-              },
-            ],
-            { tag: 'spanway-park' },
-          ),
+        () => store.commit([parkedMutation({ id, reason, detail: error.message, attributes, body })], { tag: 'spanway-park' }),
         { signal, backoff: settings.backoff, onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot park a pack; trying again') },
       );
       delivery.ack();

@@ -1,14 +1,11 @@
 /** From an envelope, in the names of resources, to mutations of tables. */
 import type { StoreMutation } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
-import { COMMITS, LEDGER } from '../../schemas/envelope/ledger.ts';
+import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource, ResourceSet } from '../../schemas/resource/registry.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import type { Plan, PlannedWrite, Work } from './work.ts';
-
-/** As if each submission went in a commit of its own. */
-const LEDGER_COST = mutationCost(LEDGER, { columns: LEDGER.columns.length }) + mutationCost(COMMITS, { columns: COMMITS.columns.length });
 
 /** `text` is the envelope as it came. */
 export function planWork(envelope: Envelope, text: string, resources: ResourceSet): Work {
@@ -23,7 +20,7 @@ function planEnvelope({ data }: Envelope, resources: ResourceSet): Plan {
     const resource = resources.get(mutation.resource);
     const unknown = resource ? unknownField(resource, mutation) : `there is no resource ${mutation.resource} here`;
     if (!resource || unknown !== undefined) {
-      // The applier runs with other resources than the gateway did. Redriving it applies it once they agree.
+      // The applier runs with other resources than the gateway did. The outcome is final: the caller sends it again with a new key.
       return { verdict: { outcome: 'dead_lettered', reason: 'unknown_resource', detail: unknown ?? '' } };
     }
     writes.push(planWrite(resource, mutation, data.caller.tenant, i === 0 ? data.ifMatch : undefined));

@@ -1,6 +1,6 @@
 /** Outcomes as rows of a table: `sqlite:PATH`. For a laptop and tests, which read them back with `list`. */
-import { pathOf } from '../adapter.ts';
-import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
+import { sqlitePath } from '../adapter.ts';
+import { PortUnavailableError } from '../errors.ts';
 import type { Provisionable } from '../queue/port.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import type { Events, EventsCapabilities, OutcomeEvent } from './port.ts';
@@ -20,16 +20,12 @@ export interface ListedEvent {
 }
 
 export function openSqliteEvents(url: URL): SqliteEvents {
-  const path = pathOf(url);
-  if (path === '')
-    throw new AdapterConfigError(
-      `events: ${JSON.stringify(url.href)} names no file; expected sqlite:PATH, for example sqlite:.spanway/spanway.db`,
-    );
+  const path = sqlitePath('events', url);
   return new SqliteEvents(SqliteFile.use(path));
 }
 
 export class SqliteEvents implements Events, Provisionable {
-  // SQLite itself would take more; a longer transaction would hold up the other ports of the file.
+  // Of one `send`: it is one transaction.
   readonly capabilities: EventsCapabilities = Object.freeze({ maxBatchCount: 1_000, maxBatchBytes: 1024 * 1024 });
   readonly #file: SqliteFile;
   #closed = false;

@@ -2,8 +2,8 @@
  * The embedded queue: `sqlite:PATH`. One SQLite file holds one queue and its dead-letter table; a send is one
  * transaction, on the disk when it is answered.
  */
-import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
-import { pathOf } from '../adapter.ts';
+import { PortUnavailableError } from '../errors.ts';
+import { sqlitePath } from '../adapter.ts';
 import { endOwner, isFree, newOwner } from '../sqlite/owner.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
@@ -54,11 +54,7 @@ const TABLES = `
 `;
 
 export async function open(url: URL): Promise<Queue & Provisionable> {
-  const path = pathOf(url);
-  if (path === '' || path === ':memory:')
-    throw new AdapterConfigError(
-      `queue: ${JSON.stringify(url.href)} names no file; expected sqlite:PATH, for example sqlite:.spanway/spanway.db`,
-    );
+  const path = sqlitePath('queue', url);
   return new SqliteQueue(SqliteFile.use(path));
 }
 

@@ -4,10 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ChangeMessageVisibilityBatchCommand,
   CreateQueueCommand,
-  DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   QueueDoesNotExist,
-  ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
   type BatchResultErrorEntry,
@@ -18,6 +16,7 @@ import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './li
 import type { Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
 import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toMessage, toMessageAttributes } from './sqs-message.ts';
+import { SqsWire } from './sqs-wire.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */
 const MAX_WAIT_SECONDS = 20;
@@ -48,6 +47,7 @@ class SqsQueue implements Queue, Provisionable {
   readonly capabilities = SQS_CAPABILITIES;
   readonly #config: SqsConfig;
   readonly #client: SQSClient;
+  readonly #wire: SqsWire;
   readonly #closing = new AbortController();
   readonly #closed = new AbortController();
   readonly #underWay = new Set<Promise<unknown>>();
@@ -56,6 +56,7 @@ class SqsQueue implements Queue, Provisionable {
   constructor(config: SqsConfig, client: SQSClient) {
     this.#config = config;
     this.#client = client;
+    this.#wire = new SqsWire(client, config.queueUrl);
   }
 
   async send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]> {
@@ -99,21 +100,21 @@ class SqsQueue implements Queue, Provisionable {
   async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly QueueMessage[]> {
     const attempt = this.#nextAttempt(options.maxCount, toSeconds(options.visibilityMs));
     const call = this.#track(
-      this.#client.send(
-        new ReceiveMessageCommand({
+      this.#wire.receive(
+        {
           QueueUrl: this.#config.queueUrl,
           MaxNumberOfMessages: options.maxCount,
           WaitTimeSeconds: waitSeconds,
           VisibilityTimeout: attempt.visibilitySeconds,
-          // The SDK's own retries send it again, and so does the next receive after a lost answer.
+          // Retries of the call send it again, and so does the next receive after a lost answer.
           ReceiveRequestAttemptId: attempt.id,
           MessageAttributeNames: ['All'],
           MessageSystemAttributeNames: ['ApproximateReceiveCount', 'MessageGroupId'],
-        }),
+        },
         { requestTimeout: waitSeconds * 1000 + REQUEST_TIMEOUT_MS, abortSignal: this.#closed.signal },
       ),
     ).then(
-      (answer) => (answer.Messages ?? []).map(toMessage),
+      (received) => received.map(toMessage),
       (cause: unknown) => {
         if (!isDefiniteRefusal(cause)) this.#lost.push(attempt);
         throw unavailable('receive', cause);
@@ -144,12 +145,10 @@ class SqsQueue implements Queue, Provisionable {
 
   async delete(messages: readonly QueueMessage[]): Promise<void> {
     const failed = await this.#inBatches('delete', messages, (batch) =>
-      this.#client.send(
-        new DeleteMessageBatchCommand({
-          QueueUrl: this.#config.queueUrl,
-          Entries: batch.map((message, index) => ({ Id: String(index), ReceiptHandle: readReceipt(message).handle })),
-        }),
-      ),
+      this.#wire.deleteBatch({
+        QueueUrl: this.#config.queueUrl,
+        Entries: batch.map((message, index) => ({ Id: String(index), ReceiptHandle: readReceipt(message).handle })),
+      }),
     );
     const [first] = failed;
     if (first && failed.length === messages.length) throw first;

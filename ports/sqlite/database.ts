@@ -23,12 +23,12 @@ export class SqliteFile {
     this.db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
   }
 
-  /** Every `use` needs its `release`. `:memory:` is a new database each time. */
+  /** Every `use` needs its `release`. */
   static use(path: string): SqliteFile {
-    let file = path === ':memory:' ? undefined : open.get(path);
+    let file = open.get(path);
     if (!file) {
       try {
-        if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true });
+        mkdirSync(dirname(path), { recursive: true });
         file = new SqliteFile(path);
       } catch (cause) {
         throw new SpanwayError(
@@ -37,7 +37,7 @@ export class SqliteFile {
           { cause },
         );
       }
-      if (path !== ':memory:') open.set(path, file);
+      open.set(path, file);
     }
     file.#users += 1;
     return file;

@@ -13,7 +13,7 @@ import {
   typeName,
 } from '../../schemas/resource/table.ts';
 
-export const STORAGE: Record<ScalarType, string> = {
+const STORAGE: Record<ScalarType, string> = {
   STRING: 'TEXT',
   INT64: 'INTEGER',
   FLOAT64: 'REAL',

@@ -7,7 +7,7 @@
  */
 import type { SQLOutputValue, StatementSync } from 'node:sqlite';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
-import { pathOf } from '../adapter.ts';
+import { sqlitePath } from '../adapter.ts';
 import { StoreError } from '../errors.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { compareTables } from './compare.ts';
@@ -41,7 +41,7 @@ interface ReadPlan {
 const turns = new WeakMap<SqliteFile, Promise<unknown>>();
 
 export function openSqliteStore(url: URL): Promise<SqliteStore> {
-  return Promise.resolve(new SqliteStore(SqliteFile.use(pathOf(url))));
+  return Promise.resolve(new SqliteStore(SqliteFile.use(sqlitePath('store', url))));
 }
 
 export class SqliteStore implements Store, SchemaAdmin {

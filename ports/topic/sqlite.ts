@@ -2,8 +2,8 @@
  * The embedded topic: `sqlite:PATH?topic=NAME&subscription=NAME`. Each subscription has its own copy of a message,
  * which an ack deletes. A publish is one transaction, on the disk when it resolves.
  */
-import { pathOf } from '../adapter.ts';
-import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
+import { sqlitePath } from '../adapter.ts';
+import { PortUnavailableError } from '../errors.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
 import { checkPublish, PUBSUB_CAPABILITIES } from './limits.ts';
@@ -52,11 +52,7 @@ const TABLES = `
  * - subscription: default the topic's name and `-applier`. Made when the URL is opened; it gets what is published later.
  */
 export async function open(url: URL): Promise<Topic> {
-  const path = pathOf(url);
-  if (path === '' || path === ':memory:')
-    throw new AdapterConfigError(
-      `topic: ${JSON.stringify(url.href)} names no file; expected sqlite:PATH, for example sqlite:.spanway/spanway.db`,
-    );
+  const path = sqlitePath('topic', url);
   const topic = url.searchParams.get('topic') ?? DEFAULT_TOPIC;
   const name = url.searchParams.get('subscription') ?? `${topic}-applier`;
   const file = SqliteFile.use(path);

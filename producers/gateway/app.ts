@@ -11,7 +11,7 @@ import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
 import { checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
-import { PackSender, type PackSenderSettings } from './pack-sender.ts';
+import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { Receipts } from './receipts.ts';
 import { readRoutes } from './reads.ts';
@@ -32,7 +32,7 @@ export interface GatewayParts {
   readonly settings: GatewaySettings;
 }
 
-export interface GatewaySettings extends PackSenderSettings, SubmissionSettings, WriteSettings {
+export interface GatewaySettings extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes'>, WriteSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Requests that wait for an outcome at once. */
@@ -81,8 +81,16 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
 
   const receipts = new Receipts(cache, settings.receiptTtlMs);
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
+  // A pack of one, in its brackets.
+  const maxEnvelopeBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
   const sender = new PackSender(queue, parts.packSigner, settings);
-  const submissions = new Submissions({ sender, receipts, statuses, receiptKeys: parts.receiptKeys, settings });
+  const submissions = new Submissions({
+    sender,
+    receipts,
+    statuses,
+    receiptKeys: parts.receiptKeys,
+    settings: { ...settings, maxEnvelopeBytes },
+  });
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
   app.addHook('preClose', (done) => {
     statuses.endWaits();

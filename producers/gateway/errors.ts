@@ -19,10 +19,9 @@ export type RequestFault =
 /** A request that cannot be served as it is. The message is for the caller. */
 export class RequestError extends SpanwayError {
   override readonly name = 'RequestError';
-  readonly fault: RequestFault;
+  declare readonly code: RequestFault;
   constructor(fault: RequestFault, message: string, options: { context?: Record<string, unknown>; cause?: unknown } = {}) {
     super(fault, message, options);
-    this.fault = fault;
   }
 }
 

@@ -2,6 +2,7 @@
 import { LRUCache } from 'lru-cache';
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify } from 'jose';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
+import { TENANT_TYPE } from '../../schemas/resource/define.ts';
 import { RequestError, UnavailableError } from './errors.ts';
 
 export interface IdentitySettings {
@@ -23,8 +24,6 @@ export interface Identity {
   /** @throws RequestError (`unauthenticated`), UnavailableError when the keys cannot be fetched. */
   verify(authorization: string | undefined): Promise<Caller>;
 }
-
-const MAX_TENANT_LENGTH = 128;
 
 /** Verified tokens kept, and for how long at most: so soon does a key that its issuer withdrew stop working. */
 const KEPT_TOKENS = 10_000;
@@ -74,7 +73,7 @@ function refusal(cause: unknown): Error {
 
 function callerOf(payload: JWTPayload, settings: IdentitySettings): Caller {
   const tenant = payload[settings.tenantClaim];
-  if (typeof tenant !== 'string' || tenant === '' || tenant.length > MAX_TENANT_LENGTH || !tenant.isWellFormed()) {
+  if (typeof tenant !== 'string' || tenant === '' || tenant.length > (TENANT_TYPE.maxLength ?? 0) || !tenant.isWellFormed()) {
     throw new RequestError('unauthenticated', `the token's ${settings.tenantClaim} claim names no tenant`);
   }
   const scope = payload['scope'];

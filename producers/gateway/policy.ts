@@ -3,13 +3,9 @@ import type { Caller } from '../../schemas/envelope/envelope.ts';
 import type { Action, Resource } from '../../schemas/resource/define.ts';
 import { RequestError } from './errors.ts';
 
-export function isAllowed(caller: Caller, resource: Resource, action: Action): boolean {
-  return resource.access.some((rule) => rule.actions.includes(action) && caller.scopes.includes(rule.scope));
-}
-
 /** @throws RequestError (`forbidden`) */
 export function authorize(caller: Caller, resource: Resource, action: Action): void {
-  if (!isAllowed(caller, resource, action)) {
+  if (!resource.access.some((rule) => rule.actions.includes(action) && caller.scopes.includes(rule.scope))) {
     throw new RequestError('forbidden', `this caller may not ${action} ${resource.name}`, { context: { resource: resource.name, action } });
   }
 }

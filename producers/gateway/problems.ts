@@ -84,7 +84,7 @@ interface Problem {
 }
 
 function problemOf(error: Error): Problem {
-  if (error instanceof RequestError) return { name: error.fault, detail: error.message };
+  if (error instanceof RequestError) return { name: error.code, detail: error.message };
   if (error instanceof ValidationError) return { name: 'validation', detail: error.message, errors: error.problems };
   if (error instanceof UnavailableError) return { name: 'unavailable', detail: error.message, retryAfterSeconds: error.retryAfterSeconds };
   if (error instanceof StoreError && error.failure === 'transient') {
@@ -112,12 +112,13 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
     socket.destroy();
     return;
   }
-  const [status, name, detail] =
+  const name = 'invalid_parameter';
+  const [status, detail] =
     error.code === 'HPE_HEADER_OVERFLOW'
-      ? (['431 Request Header Fields Too Large', 'invalid_parameter', 'the headers are too large'] as const)
+      ? ['431 Request Header Fields Too Large', 'the headers are too large']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? (['408 Request Timeout', 'invalid_parameter', 'the request did not arrive in time'] as const)
-        : (['400 Bad Request', 'invalid_parameter', 'this is not a valid HTTP request'] as const);
+        ? ['408 Request Timeout', 'the request did not arrive in time']
+        : ['400 Bad Request', 'this is not a valid HTTP request'];
   const correlationId = randomUUID();
   const body = JSON.stringify({
     type: `/problems/${name}`,

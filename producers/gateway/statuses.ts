@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Cache, Listener } from '../../ports/cache/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { ReceiptId } from '../../schemas/envelope/ids.ts';
-import { LEDGER, LEDGER_ENTRY_COLUMNS, readLedgerEntry } from '../../schemas/envelope/ledger.ts';
+import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, readLedgerEntry, type Reason } from '../../schemas/envelope/ledger.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { apiKey, type Receipts } from './receipts.ts';
@@ -11,8 +11,8 @@ import { apiKey, type Receipts } from './receipts.ts';
 /** The status document. */
 export interface Status {
   readonly id: string;
-  readonly status: 'accepted' | 'applied' | 'rejected' | 'dead_lettered';
-  readonly reason?: string;
+  readonly status: 'accepted' | Outcome;
+  readonly reason?: Reason;
   readonly detail?: string;
   readonly commitTimestamp?: string;
   readonly resource?: string;
@@ -62,7 +62,7 @@ export class Statuses {
   }
 
   /** A place among those who wait; undefined where there is none left or the cache is away, and the caller does not wait. */
-  async prepareWait(submissionId: string): Promise<Waiter | undefined> {
+  async prepareWait(submissionId: string): Promise<OutcomeWait | undefined> {
     if (this.#waiters >= this.#maxWaiters || this.#stopping.signal.aborted) return undefined;
     this.#waiters += 1;
     let listener: Listener;
@@ -130,7 +130,7 @@ export class Statuses {
   }
 }
 
-export interface Waiter {
+export interface OutcomeWait {
   /** Undefined after `seconds` without one, or when the client hangs up. `mayBeThere`: look before waiting. */
   outcome(id: string, receipt: ReceiptId, seconds: number, mayBeThere: boolean, client: IncomingMessage): Promise<Status | undefined>;
   close(): void;

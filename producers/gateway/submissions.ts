@@ -1,7 +1,8 @@
 /** From validated mutations to a receipt: ids, the envelope, the queue's acknowledgement, and the outcome if it is waited for. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ENVELOPE_TYPE, type Caller, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
+import { ENVELOPE_TYPE, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
 import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
+import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
@@ -15,7 +16,7 @@ import type { Statuses } from './statuses.ts';
 
 export interface SubmissionSettings {
   readonly shardCount: number;
-  /** One envelope, in bytes: what the smallest hop behind takes. */
+  /** One envelope, in bytes: what the queue takes of one. */
   readonly maxEnvelopeBytes: number;
   readonly maxWaitSeconds: number;
 }
@@ -49,7 +50,8 @@ export class Submissions {
     this.#settings = parts.settings;
   }
 
-  async submit(request: FastifyRequest, reply: FastifyReply, caller: Caller, write: Write): Promise<unknown> {
+  async submit(request: FastifyRequest, reply: FastifyReply, write: Write): Promise<unknown> {
+    const { caller } = request;
     const idempotencyKey = idempotencyKeyOf(request.headers);
     const submissionId = idempotencyKey === undefined ? randomSubmissionId() : submissionIdFor(caller.tenant, write.route, idempotencyKey);
     const parts = write.mutations(submissionId);
@@ -65,7 +67,7 @@ export class Submissions {
     // The listener is there before the write leaves, so the signal of its outcome cannot be missed.
     const waiter = waitSeconds === undefined ? undefined : await this.#statuses.prepareWait(submissionId);
     try {
-      const receipt = first ?? (await this.#accept(request, caller, write, submissionId, parts, hash));
+      const receipt = first ?? (await this.#accept(request, write, submissionId, parts, hash));
       if (waiter && waitSeconds !== undefined) {
         // It is accepted: a database that cannot be asked now makes it a 202, never an error that calls for another try.
         const status = await waiter
@@ -89,12 +91,12 @@ export class Submissions {
 
   async #accept(
     request: FastifyRequest,
-    caller: Caller,
     write: Write,
     submissionId: string,
     parts: ReturnType<Write['mutations']>,
     hash: string,
   ): Promise<Receipt> {
+    const { caller } = request;
     const aggregate = aggregateOf(caller.tenant, parts);
     checkMutationCost(parts);
     const lead = parts[0] as (typeof parts)[number];
@@ -174,5 +176,3 @@ function checkMutationCost(parts: ReturnType<Write['mutations']>): void {
     );
   }
 }
-
-const LEDGER_COST = 100;

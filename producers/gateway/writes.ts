@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Mutation } from '../../schemas/envelope/envelope.ts';
 import { generatedKeyFor } from '../../schemas/envelope/ids.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
-import type { WriteAction } from '../../schemas/resource/define.ts';
+import { WRITE_ACTIONS, type WriteAction } from '../../schemas/resource/define.ts';
 import type { RegisteredResource, ResourceSource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
 import { ifMatchOf } from './headers.ts';
@@ -33,7 +33,7 @@ export function writeRoutes(
     const resource = target(request, 'upsert');
     const key = resource.validators.key(keySegments(request));
     const { value } = resource.validators.row(bodyOf(request), key);
-    return submissions.submit(request, reply, request.caller, {
+    return submissions.submit(request, reply, {
       route: `PUT ${resource.name}`,
       mutations: () => [{ resource, mutation: { op: 'upsert', resource: resource.name, key, value } }],
       ...condition(request, resource),
@@ -45,7 +45,7 @@ export function writeRoutes(
     const key = resource.validators.key(keySegments(request));
     const { value, merge } = resource.validators.patch(bodyOf(request), key);
     const mutation: Mutation = { op: 'update', resource: resource.name, key, value, ...(merge.length > 0 ? { merge } : {}) };
-    return submissions.submit(request, reply, request.caller, {
+    return submissions.submit(request, reply, {
       route: `PATCH ${resource.name}`,
       mutations: () => [{ resource, mutation }],
       ...condition(request, resource),
@@ -55,7 +55,7 @@ export function writeRoutes(
   app.delete<RowRoute>('/:resource/*', (request, reply) => {
     const resource = target(request, 'delete');
     const key = resource.validators.key(keySegments(request));
-    return submissions.submit(request, reply, request.caller, {
+    return submissions.submit(request, reply, {
       route: `DELETE ${resource.name}`,
       mutations: () => [{ resource, mutation: { op: 'delete', resource: resource.name, key } }],
       ...condition(request, resource),
@@ -66,7 +66,7 @@ export function writeRoutes(
     const resource = target(request, 'insert');
     refuseCondition(request);
     const body = bodyOf(request);
-    return submissions.submit(request, reply, request.caller, {
+    return submissions.submit(request, reply, {
       route: `POST ${resource.name}`,
       mutations: (submissionId) => {
         const { key, value } = resource.validators.row(body, () => generatedKeyFor(submissionId));
@@ -88,7 +88,7 @@ export function writeRoutes(
       authorize(request.caller, resource, item.op);
       return { resource, item };
     });
-    return submissions.submit(request, reply, request.caller, {
+    return submissions.submit(request, reply, {
       route: 'POST submissions',
       mutations: (submissionId) =>
         allOf(
@@ -108,8 +108,6 @@ interface MutationBody {
   readonly key?: readonly unknown[];
   readonly value?: unknown;
 }
-
-const OPS: readonly string[] = ['insert', 'update', 'upsert', 'delete'] satisfies WriteAction[];
 
 /** The shape of a submission's body, before any resource is asked. */
 function mutationsOf(body: unknown, maxMutations: number): readonly MutationBody[] {
@@ -136,8 +134,8 @@ function mutationsOf(body: unknown, maxMutations: number): readonly MutationBody
       return;
     }
     const { op, resource, key, ...rest } = item as Record<string, unknown>;
-    if (typeof op !== 'string' || !OPS.includes(op))
-      problems.push({ pointer: `${at}/op`, rule: 'enum', message: `must be one of ${OPS.join(', ')}` });
+    if (typeof op !== 'string' || !(WRITE_ACTIONS as readonly string[]).includes(op))
+      problems.push({ pointer: `${at}/op`, rule: 'enum', message: `must be one of ${WRITE_ACTIONS.join(', ')}` });
     if (typeof resource !== 'string') problems.push({ pointer: `${at}/resource`, rule: 'type', message: 'must be the name of a resource' });
     if (key !== undefined && !Array.isArray(key))
       problems.push({ pointer: `${at}/key`, rule: 'type', message: "must be an array of the key's parts" });

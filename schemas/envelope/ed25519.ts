@@ -1,6 +1,6 @@
 /** Packs signed with Ed25519 (RFC 8032): the gateway alone can sign, and the appliers can only check. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
-import { type PackSigner, type PackVerifier, parseKeys, type Parts } from './key-ring.ts';
+import { type PackSigner, type PackVerifier, parseKeys, type SignedParts } from './key-ring.ts';
 
 interface Key {
   readonly id: string;
@@ -15,7 +15,7 @@ export class Ed25519Signer implements PackSigner {
     this.#key = key;
   }
 
-  sign(parts: Parts): { readonly keyId: string; readonly signature: Buffer } {
+  sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer } {
     return { keyId: this.#key.id, signature: sign(null, joined(parts), this.#key.key) };
   }
 }
@@ -28,7 +28,7 @@ export class Ed25519Verifier implements PackVerifier {
     this.#keys = new Map(keys.map(({ id, key }) => [id, key]));
   }
 
-  verify(keyId: string, parts: Parts, signature: Uint8Array): boolean | undefined {
+  verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined {
     const key = this.#keys.get(keyId);
     return key && verify(null, joined(parts), key, signature);
   }
@@ -71,6 +71,6 @@ function parse(secretName: string, text: string, expected: string, read: (der: B
   return named.map(({ id, key }) => ({ id, key: readable(Buffer.from(key)) as KeyObject }));
 }
 
-function joined(parts: Parts): Buffer {
+function joined(parts: SignedParts): Buffer {
   return Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)));
 }

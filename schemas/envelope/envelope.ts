@@ -4,7 +4,7 @@
  */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { PackError } from '../errors.ts';
-import type { WriteAction } from '../resource/define.ts';
+import { WRITE_ACTIONS, type WriteAction } from '../resource/define.ts';
 import type { Cell } from '../resource/table.ts';
 
 export const ENVELOPE_TYPE = 'dev.spanway.submission.v1';
@@ -92,7 +92,7 @@ const isEnvelope = new Ajv2020({ strict: false }).compile<Envelope>({
             type: 'object',
             required: ['op', 'resource', 'key'],
             properties: {
-              op: { enum: ['insert', 'update', 'upsert', 'delete'] },
+              op: { enum: WRITE_ACTIONS },
               resource: { type: 'string' },
               key: { type: 'array', minItems: 1, items: cell },
               value: { type: 'object', additionalProperties: cell },

@@ -22,22 +22,29 @@ function uuidFrom(text: string): string {
   const bytes = hash('sha256', text, 'buffer').subarray(0, 16);
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  return uuidText(bytes);
+}
+
+function uuidText(bytes: Buffer): string {
   const hex = bytes.toString('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
+/** 128 bits, base64url. */
+function hash128(value: unknown): string {
+  return hash('sha256', JSON.stringify(value), 'buffer').subarray(0, ID_BYTES).toString('base64url');
+}
+
+const ID_BYTES = 16;
+
 /** 128 bits, base64url. Cells and field order are canonical, so equal payloads have equal hashes. */
 export function payloadHash(mutations: readonly Mutation[], ifMatch: string | undefined): string {
-  return hash('sha256', JSON.stringify([mutations, ifMatch ?? null]), 'buffer')
-    .subarray(0, 16)
-    .toString('base64url');
+  return hash128([mutations, ifMatch ?? null]);
 }
 
 /** The aggregate as a hash: of the tenant, the root resource and the root's key. 128 bits, base64url. */
 export function aggregateId(tenant: string, rootResource: string, rootKey: readonly Cell[]): string {
-  return hash('sha256', JSON.stringify([tenant, rootResource, rootKey]), 'buffer')
-    .subarray(0, 16)
-    .toString('base64url');
+  return hash128([tenant, rootResource, rootKey]);
 }
 
 /** The unit of order on both brokers, 0 to `shardCount` − 1. */
@@ -51,7 +58,6 @@ export interface ReceiptId {
   readonly payloadHash: string;
 }
 
-const ID_BYTES = 16;
 const MAC_BYTES = 16;
 
 /**
@@ -70,9 +76,8 @@ export function readReceiptId(text: string, tenant: string, keys: readonly KeyOb
   const head = bytes.subarray(0, 2 * ID_BYTES);
   const mac = bytes.subarray(2 * ID_BYTES);
   if (!keys.some((key) => timingSafeEqual(mac, receiptMac(head, tenant, key)))) return undefined;
-  const hex = head.subarray(0, ID_BYTES).toString('hex');
   return {
-    submissionId: `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`,
+    submissionId: uuidText(head.subarray(0, ID_BYTES)),
     payloadHash: head.subarray(ID_BYTES).toString('base64url'),
   };
 }

@@ -5,19 +5,19 @@ import { SpanwayError } from '../errors.ts';
 export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
 
 /** What is signed, in parts that follow each other. */
-export type Parts = readonly (string | Uint8Array)[];
+export type SignedParts = readonly (string | Uint8Array)[];
 
 /** Signs packs: the gateway's. */
 export interface PackSigner {
   readonly algorithm: SignatureAlgorithm;
-  sign(parts: Parts): { readonly keyId: string; readonly signature: Buffer };
+  sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer };
 }
 
 /** Checks packs: the applier's. It takes its own algorithm alone, so that no other can be passed off for it. */
 export interface PackVerifier {
   readonly algorithm: SignatureAlgorithm;
   /** Undefined where the key is not known. */
-  verify(keyId: string, parts: Parts, signature: Uint8Array): boolean | undefined;
+  verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined;
 }
 
 export interface NamedKey {
@@ -49,11 +49,11 @@ export class KeyRing implements PackSigner, PackVerifier {
     return this.#keys.map((k) => k.key);
   }
 
-  sign(parts: Parts): { readonly keyId: string; readonly signature: Buffer } {
+  sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer } {
     return { keyId: this.current.id, signature: mac(this.current.key, parts) };
   }
 
-  verify(keyId: string, parts: Parts, signature: Uint8Array): boolean | undefined {
+  verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined {
     const key = this.#keys.find((k) => k.id === keyId)?.key;
     if (!key) return undefined;
     const expected = mac(key, parts);
@@ -61,7 +61,7 @@ export class KeyRing implements PackSigner, PackVerifier {
   }
 }
 
-function mac(key: KeyObject, parts: Parts): Buffer {
+function mac(key: KeyObject, parts: SignedParts): Buffer {
   const hmac = createHmac('sha256', key);
   for (const part of parts) hmac.update(part);
   return hmac.digest();

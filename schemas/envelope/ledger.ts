@@ -1,4 +1,5 @@
-/** The ledger: the table with one row per submission, written in the transaction that applies it. */
+/** The ledger: one row for each submission, one history row for each commit, and the packs that could not be opened. */
+import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
 
@@ -21,6 +22,9 @@ export type Reason =
   | 'unknown_resource'
   | 'unknown_failure';
 
+/** Characters of a detail that are kept. */
+const MAX_DETAIL = 2000;
+
 const string = (maxLength?: number): ColumnType => ({ scalar: 'STRING', array: false, ...(maxLength === undefined ? {} : { maxLength }) });
 const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
 
@@ -29,7 +33,7 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
-export const LEDGER_DAYS = 90;
+const LEDGER_DAYS = 90;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -79,7 +83,7 @@ export const PARKED: TableDefinition = {
     { name: 'parked_id', type: string(64), notNull: true },
     { name: 'parked_at', type: timestamp, notNull: true, commitTimestamp: true },
     { name: 'reason', type: string(64), notNull: true },
-    { name: 'detail', type: string(2000), notNull: false },
+    { name: 'detail', type: string(MAX_DETAIL), notNull: false },
     { name: 'attributes', type: string(), notNull: true },
     { name: 'body', type: { scalar: 'BYTES', array: false }, notNull: true },
   ],
@@ -89,17 +93,40 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
+/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
+export function parkedMutation(pack: {
+  readonly id: string;
+  readonly reason: string;
+  readonly detail: string;
+  readonly attributes: string;
+  readonly body: string;
+}): {
+  readonly op: 'upsert';
+  readonly table: TableDefinition;
+  readonly columns: readonly string[];
+  readonly values: readonly Cell[];
+} {
+  const { id, reason, detail, attributes, body } = pack;
+  return {
+    op: 'upsert',
+    table: PARKED,
+    columns: PARKED.columns.map((c) => c.name),
+    values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],
+  };
+}
+
 /** The pipeline's own tables, beside the resources'. */
 export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
-
-/** Characters of a detail that are kept. */
-const MAX_DETAIL = 2000;
 
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason?: Reason;
   readonly detail?: string;
 }
+
+/** What Spanner counts for a submission beside its data, as if each went in a commit of its own. */
+export const LEDGER_COST =
+  mutationCost(LEDGER, { columns: LEDGER.columns.length }) + mutationCost(COMMITS, { columns: COMMITS.columns.length });
 
 /** What the ledger says of a submission. */
 export interface LedgerEntry extends Verdict {

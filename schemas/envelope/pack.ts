@@ -3,11 +3,11 @@
  * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
  */
 import { PackError } from '../errors.ts';
-import type { PackSigner, PackVerifier, Parts } from './key-ring.ts';
+import type { PackSigner, PackVerifier, SignedParts } from './key-ring.ts';
 import { checkEnvelope, type Envelope } from './envelope.ts';
 
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
-export const PACK_CONTENT_TYPE = 'application/cloudevents-batch+json';
+const PACK_CONTENT_TYPE = 'application/cloudevents-batch+json';
 
 /** Names that SQS and Pub/Sub both take. */
 export interface PackAttributes {
@@ -83,6 +83,6 @@ export function correlationIdsIn(body: string): string[] {
   return [...body.matchAll(/"correlationid":"([^"\\]*)"/g)].map((m) => m[1] ?? '');
 }
 
-function signedParts(body: string | Buffer, attributes: Omit<PackAttributes, 'signature'>): Parts {
+function signedParts(body: string | Buffer, attributes: Omit<PackAttributes, 'signature'>): SignedParts {
   return [`spanway pack 1\n${attributes.contentType}\n${attributes.shard}\n${attributes.count}\n`, body];
 }

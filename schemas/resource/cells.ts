@@ -138,11 +138,16 @@ function checkJson(value: unknown, pointer: string): void {
   }
   if (typeof value !== 'object' || value === null) return;
   for (const [name, member] of Object.entries(value)) {
-    const at = `${pointer}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    const at = `${pointer}/${escapePointer(name)}`;
     if (!name.isWellFormed() || name.includes('\0'))
       throw new CellError('unicode', 'must not have a name with a lone surrogate or NUL', at);
     checkJson(member, at);
   }
+}
+
+/** A name as a step of a JSON Pointer: https://www.rfc-editor.org/rfc/rfc6901#section-3 */
+export function escapePointer(name: string): string {
+  return name.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
 function numberSource(value: unknown): string | undefined {

@@ -4,7 +4,8 @@ import { ResourceDefinitionError } from '../errors.ts';
 import { columnTypeOf, type FieldSchema } from './fields.ts';
 import type { ColumnDefinition, ColumnType, IndexDefinition, TableDefinition } from './table.ts';
 
-export type WriteAction = 'insert' | 'update' | 'upsert' | 'delete';
+export const WRITE_ACTIONS = ['insert', 'update', 'upsert', 'delete'] as const;
+export type WriteAction = (typeof WRITE_ACTIONS)[number];
 export type Action = 'read' | WriteAction;
 
 /** One permission. A caller may do `actions` who has `scope`; what no rule allows is denied. */

@@ -18,6 +18,6 @@ function merge(target: unknown, patch: unknown): unknown {
   return Object.fromEntries(result);
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

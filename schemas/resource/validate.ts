@@ -2,8 +2,9 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { type FieldProblem, ValidationError } from '../errors.ts';
-import { CellError, decodeCell, encodeCell } from './cells.ts';
+import { CellError, decodeCell, encodeCell, escapePointer } from './cells.ts';
 import type { Field, Resource } from './define.ts';
+import { isObject } from './merge-patch.ts';
 import type { Cell } from './table.ts';
 
 /** Spanner's limit on the size of a key, tenant and all, less room for the tenant. https://cloud.google.com/spanner/quotas#tables */
@@ -13,7 +14,7 @@ export const MAX_KEY_BYTES = 8192 - 512;
 export type Cells = Readonly<Record<string, Cell>>;
 
 /** The key a path gives, or what makes a key field that is generated and was left out. */
-export type KeyOrMaker = readonly Cell[] | (() => string);
+type KeyOrMaker = readonly Cell[] | (() => string);
 
 export interface Validators {
   /** The whole row: each writable field that is not in the key, null where it was left out. `body` may repeat the key if it agrees. */
@@ -51,7 +52,7 @@ export function compileValidators(resource: Resource): Validators {
   const partial = ajv.compile({ type: 'object', properties });
 
   function object(body: unknown): Record<string, unknown> {
-    if (typeof body === 'object' && body !== null && !Array.isArray(body)) return body as Record<string, unknown>;
+    if (isObject(body)) return body;
     throw new ValidationError([{ pointer: '', rule: 'type', message: 'must be a JSON object' }]);
   }
 
@@ -127,7 +128,7 @@ export function compileValidators(resource: Resource): Validators {
         problems.push({ pointer: '', rule: 'minProperties', message: 'must name at least one field to change' });
       }
       if (problems.length > 0) throw new ValidationError(problems);
-      const merge = valueFields.filter((f) => f.type.scalar === 'JSON' && !f.type.array && isPlainObject(given[f.name])).map((f) => f.name);
+      const merge = valueFields.filter((f) => f.type.scalar === 'JSON' && !f.type.array && isObject(given[f.name])).map((f) => f.name);
       return { value, merge };
     },
     key(segments) {
@@ -173,12 +174,4 @@ function fromAjv(error: ErrorObject): FieldProblem {
         ? `must be one of ${(params.allowedValues ?? []).join(', ')}`
         : (error.message ?? 'does not fit the schema');
   return { pointer, rule: error.keyword, message };
-}
-
-function escapePointer(name: string): string {
-  return name.replaceAll('~', '~0').replaceAll('/', '~1');
-}
-
-function isPlainObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -66,7 +66,7 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
   async function history(commit: string, committedAt: string): Promise<unknown[]> {
     const [row = []] = await real.read(COMMITS, [[commit.slice(0, 1), committedAt, commit]], ['aggregates', 'envelopes', 'refusals']);
     const [aggregates, envelopes, refusals] = row as [Cell, string, string | null];
-    return [aggregates, JSON.parse(envelopes), refusals === null ? null : JSON.parse(refusals)];
+    return [aggregates, JSON.parse(envelopes) as unknown, refusals === null ? null : (JSON.parse(refusals) as unknown)];
   }
   const apply = (...envelopes: Envelope[]): Promise<readonly Settled[]> => applyBatch(context, envelopes.map(work));
 

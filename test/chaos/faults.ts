@@ -67,8 +67,8 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
     while (!stopped()) {
       // Each connection's way is disturbed as often on a stack with one proxy as on one with six.
       await sleep(rng.int(600, 7000) / stack.proxies.length);
-      const proxy = rng.pick(stack.proxies.filter((p) => !(process.env['SPANWAY_TEST_CALM'] ?? '').includes(p.name)));
-      const fault = drawFault(rng);
+      const proxy = rng.pick(stack.proxies);
+      const fault = drawFault(rng, proxy.kinds);
       const name = `${proxy.name} ${fault.kind}`;
       counts.connections[name] = (counts.connections[name] ?? 0) + 1;
       underWay.push(proxy.inject(fault));
@@ -102,9 +102,11 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
   };
 }
 
-function drawFault(rng: Rng): Fault {
+const WEIGHTS = { cut: 4, refuse: 1, stall: 2, 'lose-answers': 3, slow: 2 } satisfies Record<Fault['kind'], number>;
+
+function drawFault(rng: Rng, kinds: readonly Fault['kind'][]): Fault {
   const ms = rng.chance(0.8) ? rng.int(50, 1500) : rng.int(1500, 7000);
-  const kind = rng.weighted({ cut: 4, refuse: 1, stall: 2, 'lose-answers': 3, slow: 2 });
+  const kind = rng.weighted(Object.fromEntries(kinds.map((k) => [k, WEIGHTS[k]])) as typeof WEIGHTS);
   if (kind === 'cut') return { kind };
   return kind === 'slow' ? { kind, ms, lagMs: rng.int(5, 200) } : { kind, ms };
 }

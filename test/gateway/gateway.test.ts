@@ -162,7 +162,7 @@ describe('what is refused', () => {
       'conditions_unsupported',
     ],
     ['If-None-Match on a write', put('/v1/orders/o1', order, { 'if-none-match': '*' }), 400, 'conditions_unsupported'],
-    ['more than the queue takes', put('/v1/orders/o1', { ...order, metadata: 'x'.repeat(250_000) }), 413, 'too_large'],
+    ['more than the queue takes', put('/v1/orders/o1', { ...order, metadata: 'x'.repeat(1_048_000) }), 413, 'too_large'],
     ['more than the gateway reads', put('/v1/orders/o1', { ...order, metadata: 'x'.repeat(1_100_000) }), 413, 'too_large'],
     [
       'a submission without mutations',

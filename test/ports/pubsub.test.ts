@@ -16,7 +16,15 @@ describe('a pubsub: URL', () => {
       topic: 'projects/my-project/topics/spanway',
       subscription: 'projects/my-project/subscriptions/spanway-applier',
       emulator: undefined,
+      leaseSeconds: 60,
     });
+  });
+
+  it('may name how long a message is held without a sign of life, as Pub/Sub allows', () => {
+    expect(readPubsubUrl(new URL('pubsub://my-project/spanway?leaseSeconds=10')).leaseSeconds).toBe(10);
+    for (const wrong of ['9', '601', 'x', '']) {
+      expect(() => readPubsubUrl(new URL(`pubsub://my-project/spanway?leaseSeconds=${wrong}`))).toThrow(/10 to 600/);
+    }
   });
 
   it('may name the subscription and an emulator', () => {

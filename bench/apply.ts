@@ -89,6 +89,7 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
         maxOutstandingMessages: 1000,
         maxOutstandingBytes: 67_108_864,
         maxAttempts: 5,
+        keyPatienceMs: 0,
         backoff: { minMs: 50, maxMs: 10_000 },
         stopMs: 10_000,
       },

@@ -43,6 +43,16 @@ function integer(variable: string, standard: number, range: readonly [number, nu
   };
 }
 
+function optionalInteger(
+  variable: string,
+  standard: string,
+  range: readonly [number, number],
+  meaning: string,
+): Setting<number | undefined> {
+  const setting = integer(variable, 0, range, meaning);
+  return { ...setting, standard, read: (given) => (given === undefined ? undefined : setting.read(given)) };
+}
+
 function choice<const C extends readonly string[]>(variable: string, standard: C[number], choices: C, meaning: string): Setting<C[number]> {
   return {
     variable,
@@ -121,7 +131,7 @@ export const SETTINGS = {
     'How long a received message stays hidden from others; extended while it is forwarded',
   ),
   maxBatchCount: integer('SPANWAY_APPLY_BATCH_COUNT', 500, [1, 10_000], 'Submissions of one commit'),
-  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 4_194_304, [1024, 8_388_608], 'Bytes of the envelopes of one commit'),
+  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 2_097_152, [1024, 2_500_000], 'Bytes of the envelopes of one commit'),
   maxBatchMutations: integer(
     'SPANWAY_APPLY_BATCH_MUTATIONS',
     40_000,
@@ -134,12 +144,23 @@ export const SETTINGS = {
     [0, 1000],
     'How long a batch may wait to fill while there is traffic; a lone write does not wait',
   ),
-  parallelism: optional('SPANWAY_APPLY_PARALLELISM', 'Commits under way at once, 1 to 256', '8 on Spanner, 1 on the emulator and embedded'),
+  parallelism: optionalInteger(
+    'SPANWAY_APPLY_PARALLELISM',
+    '8 on Spanner, 1 on the emulator and embedded',
+    [1, 256],
+    'Commits under way at once',
+  ),
   maxAttempts: integer(
     'SPANWAY_APPLY_MAX_ATTEMPTS',
     5,
     [2, 100],
     'Tries of a submission that fails for no known reason, before it is dead-lettered',
+  ),
+  keyPatienceSeconds: integer(
+    'SPANWAY_KEY_PATIENCE_SECONDS',
+    180,
+    [0, 3600],
+    'How long the applier looks for a signing key that it does not know, before it parks the pack',
   ),
   maxOutstandingMessages: integer('SPANWAY_MAX_OUTSTANDING_MESSAGES', 1000, [1, 100_000], 'Packs the applier holds at once'),
   maxOutstandingBytes: integer(
@@ -156,15 +177,12 @@ export const SETTINGS = {
 type Read = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['read']> };
 
 /** The settings with the defaults that depend on others filled in. */
-export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'secrets' | 'parallelism'> {
+export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'secrets'> {
   readonly queue: string;
   readonly topic: string;
   readonly store: string;
   readonly events: string;
   readonly secrets: string;
-  readonly parallelism: number;
-  /** Whether `parallelism` was set, and so holds for every store. */
-  readonly parallelismIsSet: boolean;
   /** `NODE_ENV=production`: nothing meant for development works. */
   readonly production: boolean;
 }
@@ -188,29 +206,18 @@ function complete(read: Read, production: boolean): Config {
     throw new ConfigError(`SPANWAY_RETRY_MAX_MS is ${read.retryMaxMs}; it must not be below SPANWAY_RETRY_MIN_MS, ${read.retryMinMs}`);
   }
   const embedded = `sqlite:${read.dataDir}/spanway.db`;
-  const store = read.store ?? embedded;
   return Object.freeze({
     ...read,
     queue: read.queue ?? embedded,
     topic: read.topic ?? embedded,
-    store,
+    store: read.store ?? embedded,
     events: read.events ?? embedded,
     secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
-    parallelism: parallelismOf(read.parallelism, store),
-    parallelismIsSet: read.parallelism !== undefined,
     production,
   });
 }
 
-/** The emulator and SQLite take one commit at a time. */
-function parallelismOf(given: string | undefined, store: string): number {
-  const oneAtATime = !store.startsWith('spanner:') || store.includes('emulator=');
-  if (given === undefined) return oneAtATime ? 1 : 8;
-  return integer(SETTINGS.parallelism.variable, 1, [1, 256], '').read(given);
-}
-
 /** The configuration with other adapters, as `spanway dev --real` needs it. */
 export function withAdapters(config: Config, adapters: Partial<Pick<Config, 'queue' | 'topic' | 'store' | 'events' | 'cache'>>): Config {
-  const merged = { ...config, ...adapters };
-  return Object.freeze({ ...merged, parallelism: config.parallelismIsSet ? config.parallelism : parallelismOf(undefined, merged.store) });
+  return Object.freeze({ ...config, ...adapters });
 }

@@ -25,6 +25,7 @@ export async function signDevelopmentToken(config: Config, request: TokenRequest
   const key = await developmentKey(config);
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT({
+    sub: request.subject,
     [config.oidcTenantClaim]: request.tenant,
     scope: request.scopes.join(' '),
     ...(request.actor === undefined ? {} : { act: { sub: request.actor } }),
@@ -32,7 +33,6 @@ export async function signDevelopmentToken(config: Config, request: TokenRequest
     .setProtectedHeader({ alg: ALGORITHM, typ: 'at+jwt', kid: key.kid ?? '' })
     .setIssuer(ISSUER)
     .setAudience(config.oidcAudience)
-    .setSubject(request.subject)
     .setIssuedAt(now)
     .setExpirationTime(now + request.ttlSeconds)
     .sign(await importJWK(key, ALGORITHM));

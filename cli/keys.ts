@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Secrets } from '../ports/secrets/port.ts';
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../schemas/envelope/ed25519.ts';
@@ -16,12 +17,12 @@ export const RECEIPT_KEYS = 'receipt-keys';
 
 /** How soon a rotated secret is in use. */
 const REFRESH_MS = 30_000;
-/** However many packs name keys that nobody knows, the secret is not read more often. */
+/** Between two reads of a secret. */
 const SOONEST_MS = 1000;
 
 export interface Keys<K> {
   readonly current: () => K;
-  /** Reads the secret again now, unless that was done a moment ago. */
+  /** Reads the secret again; rejects where it cannot be read. */
   readonly refresh: () => Promise<K>;
   stop(): void;
 }
@@ -35,13 +36,17 @@ export async function followKeys<K>(
 ): Promise<Keys<K>> {
   let ring = parse(name, await secrets.get(name));
   let readAt = performance.now();
-  const refresh = async (): Promise<K> => {
-    if (performance.now() - readAt < SOONEST_MS) return ring;
+  let reading: Promise<K> | undefined;
+  const read = async (): Promise<K> => {
+    // However many ask, the secret is not read more often; who asks gets what a read that begins after that finds.
+    await sleep(Math.max(0, readAt + SOONEST_MS - performance.now()));
     readAt = performance.now();
     ring = parse(name, await secrets.get(name));
     return ring;
   };
+  const refresh = (): Promise<K> => (reading ??= read().finally(() => (reading = undefined)));
   const timer = setInterval(() => {
+    if (!secrets.capabilities.rotates) return;
     refresh().catch((err: unknown) => log.error({ err, secret: name }, 'cannot read a secret again; the keys read before stay in use'));
   }, REFRESH_MS).unref();
   return { current: () => ring, refresh, stop: () => clearInterval(timer) };

@@ -114,6 +114,9 @@ export async function startBridgeRole({ config, log, onFatal }: RoleContext): Pr
   };
 }
 
+/** Where the store takes them and no setting says otherwise. */
+const PARALLEL_COMMITS = 8;
+
 export async function startApplierRole({ config, resources, log, onFatal, cache: shared }: ResourceRoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
   const packKeys = await followVerifier(secrets, config.packSignature, log);
@@ -130,7 +133,13 @@ export async function startApplierRole({ config, resources, log, onFatal, cache:
     packKeys,
     log,
     onFatal,
-    settings: { ...config, backoff: backoffOf(config), stopMs: config.stopSeconds * 1000 },
+    settings: {
+      ...config,
+      parallelism: config.parallelism ?? (store.capabilities.parallelCommits ? PARALLEL_COMMITS : 1),
+      backoff: backoffOf(config),
+      keyPatienceMs: config.keyPatienceSeconds * 1000,
+      stopMs: config.stopSeconds * 1000,
+    },
   });
   return {
     async stop() {

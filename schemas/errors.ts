@@ -29,13 +29,18 @@ export interface FieldProblem {
   readonly message: string;
 }
 
+/** Problems that are told of one body; the text counts the others. */
+const MAX_PROBLEMS = 50;
+
 /** A value that does not fit its resource's schema: every field that is wrong, and by which rule. */
 export class ValidationError extends SpanwayError {
   override readonly name = 'ValidationError';
   readonly problems: readonly FieldProblem[];
   constructor(problems: readonly FieldProblem[]) {
-    super('validation', problems.map((p) => `${p.pointer || '(body)'}: ${p.message}`).join('; '));
-    this.problems = problems;
+    const [first] = problems;
+    const others = problems.length > 1 ? `, and ${problems.length - 1} more` : '';
+    super('validation', `${first?.pointer || '(body)'}: ${first?.message ?? 'is not valid'}${others}`);
+    this.problems = problems.slice(0, MAX_PROBLEMS);
   }
 }
 

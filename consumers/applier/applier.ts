@@ -17,12 +17,12 @@ import { untilPasses } from '../backoff.ts';
 import { Announcer } from './announce.ts';
 import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
 import { Breaker } from './breaker.ts';
-import { Intake, type PackKeys } from './intake.ts';
+import { Intake, type IntakeSettings, type PackKeys } from './intake.ts';
 import { type BatchLimits, Lane } from './lane.ts';
 import { planWork } from './plan.ts';
 import type { Settled, Work } from './work.ts';
 
-export interface ApplierSettings extends ApplySettings, BatchLimits, SubscriberLimits {
+export interface ApplierSettings extends ApplySettings, BatchLimits, SubscriberLimits, IntakeSettings {
   /** Commits under way at once, each of its own shards. 1 on the emulator, which locks the whole database. */
   readonly parallelism: number;
   /** How long a stop waits for batches and events under way. */
@@ -126,7 +126,18 @@ export function startApplier(parts: ApplierParts): Applier {
   }
 
   subscriber.onError((err) => log.warn({ err }, 'cannot pull from the topic; trying again'));
-  const intake = new Intake({ keys: parts.packKeys, opened: work, refused: (delivery, error) => void park(delivery, error) });
+  const intake = new Intake({
+    keys: parts.packKeys,
+    settings,
+    signal,
+    opened: work,
+    refused: (delivery, error) => void park(delivery, error),
+    keyMissing: (delivery, err) =>
+      log.warn(
+        { err, shard: delivery.key },
+        'a pack is signed with a key that is not known here; its shard waits while the keys are read again',
+      ),
+  });
   subscriber.start((delivery) => {
     intake.take(delivery);
   }, settings);

@@ -40,44 +40,48 @@ async function apply(context: ApplyContext, works: readonly Work[], way: Way): P
       way === 'blind' ? commitBlind(context, works) : applyReadWrite(context.store, works, commitOptions(works)),
     );
   } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
+    if (context.signal.aborted) throw error;
+    const failure = storeError(error);
     // A row was in the way, or missing: reading says whose, in one transaction.
-    if (way === 'blind' && (error.failure === 'already_exists' || error.failure === 'not_found'))
+    if (way === 'blind' && (failure.failure === 'already_exists' || failure.failure === 'not_found'))
       return apply(context, works, 'read-write');
     if (works.length > 1) {
       const middle = works.length >> 1;
       const left = await apply(context, works.slice(0, middle), way);
       return [...left, ...(await apply(context, works.slice(middle), way))];
     }
-    return [await settleAlone(context, works[0] as Work, error)];
+    return [await settleAlone(context, works[0] as Work, failure)];
   }
 }
 
 /** One submission that the store does not take: by its own fault, or for no known reason however often it is tried. */
 async function settleAlone(context: ApplyContext, work: Work, error: StoreError): Promise<Settled> {
-  if (error.failure === 'unknown') {
-    const { log, settings, signal } = context;
-    try {
-      const [settled] = await untilPasses(() => applyReadWrite(context.store, [work], commitOptions([work])), {
-        signal,
-        backoff: settings.backoff,
-        max: settings.maxAttempts - 1,
-        onFailure: (err, attempt) =>
-          log.warn(
-            { err, attempt, submissionId: work.envelope.id, correlationId: work.envelope.correlationid },
-            'a submission fails for no known reason',
-          ),
-      });
-      return settled as Settled;
-    } catch (last) {
-      if (signal.aborted) throw last;
-      const failure = last instanceof StoreError ? last : error;
-      if (failure.failure === 'unknown')
-        return record(context, work, { outcome: 'dead_lettered', reason: 'unknown_failure', detail: chainOf(failure) });
-      return record(context, work, rejection(failure));
-    }
+  if (error.failure !== 'unknown') return record(context, work, rejection(error));
+  const { log, settings, signal } = context;
+  const ids = { submissionId: work.envelope.id, correlationId: work.envelope.correlationid };
+  try {
+    const [settled] = await untilPasses(() => retryTransient(context, () => applyReadWrite(context.store, [work], commitOptions([work]))), {
+      signal,
+      backoff: settings.backoff,
+      max: settings.maxAttempts - 1,
+      when: (failure) => storeError(failure).failure === 'unknown',
+      onFailure: (err, attempt) => log.warn({ err, attempt, ...ids }, 'a submission fails for no known reason'),
+    });
+    return settled as Settled;
+  } catch (last) {
+    if (signal.aborted) throw last;
+    const failure = storeError(last);
+    const verdict: Verdict =
+      failure.failure === 'unknown'
+        ? { outcome: 'dead_lettered', reason: 'unknown_failure', detail: chainOf(failure) }
+        : rejection(failure);
+    return record(context, work, verdict);
   }
-  return record(context, work, rejection(error));
+}
+
+/** What is no failure of the store was raised while deciding a submission: a fault that ends that one, not the lane. */
+function storeError(error: unknown): StoreError {
+  return error instanceof StoreError ? error : new StoreError('unknown', `cannot decide: ${(error as Error).message}`, { cause: error });
 }
 
 /** Writes the outcome alone; if the ledger has one by now, that one stands. */

@@ -1,7 +1,8 @@
 /**
- * Deliveries opened in the order in which they came. A pack signed with a key that is not known yet holds those behind
- * it while the keys are read again, so that a rotation parks nothing and reorders nothing.
+ * Deliveries opened in the order in which they came. A pack signed with a key that is not known holds those of its
+ * shard behind it while the keys are read again, so that a rotation parks nothing and reorders nothing.
  */
+import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import type { Delivery } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
@@ -14,32 +15,39 @@ export interface PackKeys {
   readonly refresh: () => Promise<PackVerifier>;
 }
 
+export interface IntakeSettings {
+  readonly backoff: BackoffSettings;
+  /** How long a key is looked for before its pack is parked: longer than a secret takes to reach every process. */
+  readonly keyPatienceMs: number;
+}
+
 interface IntakeParts {
   readonly keys: PackKeys;
+  readonly settings: IntakeSettings;
+  readonly signal: AbortSignal;
   readonly opened: (delivery: Delivery, envelopes: readonly Envelope[]) => void;
   readonly refused: (delivery: Delivery, error: PackError) => void;
+  readonly keyMissing: (delivery: Delivery, error: Error) => void;
 }
 
 export class Intake {
   readonly #parts: IntakeParts;
-  /** Those behind a pack whose key is being looked for. */
-  #held: Delivery[] | undefined;
+  /** By shard, those behind a pack whose key is being looked for. */
+  readonly #held = new Map<string, Delivery[]>();
 
   constructor(parts: IntakeParts) {
     this.#parts = parts;
   }
 
   take(delivery: Delivery): void {
-    if (this.#held) {
-      this.#held.push(delivery);
+    const held = this.#held.get(delivery.key);
+    if (held) {
+      held.push(delivery);
       return;
     }
     const error = this.#open(delivery, this.#parts.keys.current());
-    if (!error) return;
-    if (error.code === 'unknown_key') {
-      this.#held = [];
-      void this.#lookForKey(delivery);
-    } else this.#parts.refused(delivery, error);
+    if (error?.code === 'unknown_key') void this.#lookForKey(delivery);
+    else if (error) this.#parts.refused(delivery, error);
   }
 
   #open(delivery: Delivery, keys: PackVerifier): PackError | undefined {
@@ -55,13 +63,23 @@ export class Intake {
   }
 
   async #lookForKey(delivery: Delivery): Promise<void> {
-    const keys = await this.#parts.keys.refresh().catch(() => undefined);
-    const error = keys && this.#open(delivery, keys);
-    if (error) this.#parts.refused(delivery, error);
-    // The secret cannot be read now: the pack comes again, with those of its key behind it.
-    if (!keys) delivery.nack();
-    const held = this.#held ?? [];
-    this.#held = undefined;
+    const { keys, settings, signal, refused, keyMissing } = this.#parts;
+    const held: Delivery[] = [];
+    this.#held.set(delivery.key, held);
+    const until = performance.now() + settings.keyPatienceMs;
+    const look = async (): Promise<PackError | undefined> => {
+      const error = this.#open(delivery, await keys.refresh());
+      if (error?.code === 'unknown_key' && performance.now() < until) throw error;
+      return error;
+    };
+    try {
+      const error = await untilPasses(look, { signal, backoff: settings.backoff, onFailure: (failure) => keyMissing(delivery, failure) });
+      if (error) refused(delivery, error);
+    } catch {
+      // Stopping: it comes again, with those behind it.
+      return;
+    }
+    this.#held.delete(delivery.key);
     for (const next of held) this.take(next);
   }
 }

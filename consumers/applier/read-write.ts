@@ -74,47 +74,64 @@ function verdictOf({ outcome, reason, detail }: CommittedEntry): Verdict {
 type RowState = ReadonlyMap<string, Cell> | 'absent';
 
 class Rows {
-  readonly #states = new Map<string, { readonly table: string; readonly key: readonly Cell[]; state: RowState }>();
+  /** Parents of the tables that the batch writes. */
+  readonly #parents: ReadonlyMap<string, string>;
+  readonly #states = new Map<string, { readonly table: TableDefinition; readonly key: readonly Cell[]; readonly state: RowState }>();
 
-  get(write: PlannedWrite): RowState {
-    return this.#states.get(rowId(write))?.state ?? 'absent';
+  constructor(tables: Iterable<TableDefinition>) {
+    this.#parents = new Map([...tables].flatMap((table) => (table.parent ? [[table.name, table.parent.table] as const] : [])));
   }
 
-  /** Returns what takes it back. A row that goes takes the rows below it along. */
-  set(write: PlannedWrite, state: RowState): () => void {
-    const changed = [{ id: rowId(write), table: write.mutation.table.name, key: write.key, state: this.get(write) }];
+  get(write: PlannedWrite): RowState {
+    return this.#states.get(rowId(write.mutation.table, write.key))?.state ?? 'absent';
+  }
+
+  /** As it was read. */
+  put({ key, mutation: { table } }: PlannedWrite, state: RowState): void {
+    this.#states.set(rowId(table, key), { table, key, state });
+  }
+
+  /** As a write leaves it; a row that goes takes its children along. Returns what takes it back. */
+  set({ key, mutation: { table }, resource }: PlannedWrite, state: RowState): () => void {
+    const id = rowId(table, key);
+    const before = new Map([[id, this.#states.get(id) ?? { table, key, state: 'absent' as const }]]);
     if (state === 'absent') {
-      for (const [id, row] of this.#states) {
-        const below = row.table !== write.mutation.table.name && write.key.every((cell, i) => row.key[i] === cell);
-        if (below && row.key.length > write.key.length) changed.push({ id, ...row });
+      for (const [otherId, row] of this.#states) {
+        if (this.#isBelow(row.table, resource.table) && key.every((cell, i) => row.key[i] === cell)) before.set(otherId, row);
       }
     }
-    for (const { id, table, key } of changed) this.#states.set(id, { table, key, state: id === changed[0]?.id ? state : 'absent' });
+    for (const [otherId, row] of before) this.#states.set(otherId, { ...row, state: otherId === id ? state : 'absent' });
     return () => {
-      for (const { id, ...row } of changed) this.#states.set(id, row);
+      for (const [otherId, row] of before) this.#states.set(otherId, row);
     };
+  }
+
+  /** Whether a table is interleaved in another, at any depth, as far as the batch's own tables tell. */
+  #isBelow(table: TableDefinition, ancestor: TableDefinition): boolean {
+    for (let name = table.parent?.table; name !== undefined; name = this.#parents.get(name)) if (name === ancestor.name) return true;
+    return false;
   }
 }
 
-function rowId({ key, mutation }: PlannedWrite): string {
-  return JSON.stringify([mutation.table.name, key]);
+function rowId(table: TableDefinition, key: readonly Cell[]): string {
+  return JSON.stringify([table.name, key]);
 }
 
 /** Reads, one request a table, every row that some work of the batch writes. */
 async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
-  const rows = new Rows();
   const byTable = new Map<TableDefinition, Map<string, PlannedWrite>>();
   const columnsByTable = new Map<TableDefinition, Set<string>>();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
     const { table } = write.mutation;
     const writes = byTable.get(table) ?? new Map<string, PlannedWrite>();
     byTable.set(table, writes);
-    writes.set(rowId(write), write);
+    writes.set(rowId(table, write.key), write);
     const columns = columnsByTable.get(table) ?? new Set(table.primaryKey.slice(0, 1));
     columnsByTable.set(table, columns);
     if (write.resource.version) columns.add(write.resource.version.column);
     for (const column of write.merge) columns.add(column);
   }
+  const rows = new Rows(byTable.keys());
   for (const [table, writes] of byTable) {
     const columns = [...(columnsByTable.get(table) ?? [])];
     const list = [...writes.values()];
@@ -125,7 +142,7 @@ async function readRows(transaction: StoreTransaction, works: readonly Work[]): 
     );
     list.forEach((write, i) => {
       const cells = found[i];
-      rows.set(write, cells ? new Map(columns.map((column, at) => [column, cells[at] ?? null])) : 'absent');
+      rows.put(write, cells ? new Map(columns.map((column, at) => [column, cells[at] ?? null])) : 'absent');
     });
   }
   return rows;

@@ -22,6 +22,7 @@ export function openMemoryCache(url: URL): MemoryCache {
 }
 
 export class MemoryCache implements Cache {
+  readonly capabilities = { shared: false };
   readonly #maxEntries: number;
   readonly #now: () => number;
   // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
@@ -46,6 +47,16 @@ export class MemoryCache implements Cache {
 
   async set(key: string, value: string, ttlMs: number): Promise<void> {
     await this.ping();
+    this.#put(key, value, ttlMs);
+  }
+
+  async add(key: string, value: string, ttlMs: number): Promise<void> {
+    await this.ping();
+    const entry = this.#entries.get(key);
+    if (!entry || entry.expiresAt <= this.#now()) this.#put(key, value, ttlMs);
+  }
+
+  #put(key: string, value: string, ttlMs: number): void {
     this.#entries.delete(key);
     if (ttlMs <= 0) return;
     this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });

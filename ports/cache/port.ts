@@ -7,14 +7,22 @@
  * within a second and do not queue.
  */
 export interface Cache {
+  readonly capabilities: CacheCapabilities;
   get(key: string): Promise<string | undefined>;
   set(key: string, value: string, ttlMs: number): Promise<void>;
+  /** Sets it unless there is one. */
+  add(key: string, value: string, ttlMs: number): Promise<void>;
   /** Wakes every waiter on these channels. */
   signal(channels: readonly string[]): Promise<void>;
   /** Starts to listen. It is in effect when the promise resolves, so that a read after it and before `wait` misses nothing. */
   listen(channel: string): Promise<Listener>;
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface CacheCapabilities {
+  /** Whether other processes see the values and signals of this one. */
+  readonly shared: boolean;
 }
 
 export interface Listener {

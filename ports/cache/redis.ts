@@ -26,6 +26,7 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
 }
 
 export class RedisCache implements Cache {
+  readonly capabilities = { shared: true };
   readonly #commands: Connection;
   readonly #subscriber: Connection;
   readonly #subscriptions: Subscriptions;
@@ -45,6 +46,11 @@ export class RedisCache implements Cache {
     const ttl = Math.floor(ttlMs);
     // Redis refuses a TTL of 0, which says: not even now.
     await answered<unknown>(this.#commands, ttl < 1 ? redis.del(PREFIX + key) : redis.set(PREFIX + key, value, 'PX', ttl));
+  }
+
+  async add(key: string, value: string, ttlMs: number): Promise<void> {
+    const ttl = Math.floor(ttlMs);
+    if (ttl >= 1) await answered<unknown>(this.#commands, this.#commands.redis.set(PREFIX + key, value, 'PX', ttl, 'NX'));
   }
 
   async signal(channels: readonly string[]): Promise<void> {

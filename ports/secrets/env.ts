@@ -7,6 +7,7 @@ import { checkName } from './name.ts';
 import { MissingSecretError, type Secrets } from './port.ts';
 
 export class EnvSecrets implements Secrets {
+  readonly capabilities = { rotates: false };
   readonly #environment: Readonly<Record<string, string | undefined>>;
 
   constructor(environment: Readonly<Record<string, string | undefined>> = process.env) {

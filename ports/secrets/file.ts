@@ -5,6 +5,7 @@ import { checkName } from './name.ts';
 import { MissingSecretError, type Secrets } from './port.ts';
 
 export class FileSecrets implements Secrets {
+  readonly capabilities = { rotates: true };
   readonly #folder: string;
 
   constructor(folder: string) {

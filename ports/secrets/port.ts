@@ -7,7 +7,13 @@
 import { SpanwayError } from '../../schemas/errors.ts';
 
 export interface Secrets {
+  readonly capabilities: SecretsCapabilities;
   get(name: string): Promise<string>;
+}
+
+export interface SecretsCapabilities {
+  /** Whether a secret can change while the process runs. */
+  readonly rotates: boolean;
 }
 
 export class MissingSecretError extends SpanwayError {

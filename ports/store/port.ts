@@ -14,6 +14,7 @@ import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
  * - Every failure is a StoreError that says what it means for the caller.
  */
 export interface Store {
+  readonly capabilities: StoreCapabilities;
   commit(mutations: readonly StoreMutation[], options: CommitOptions): Promise<CommitResult>;
   /**
    * Runs `work` in a read-write transaction: what it read has not changed when its writes commit. `work` may run
@@ -24,6 +25,13 @@ export interface Store {
   read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]>;
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface StoreCapabilities {
+  /** Whether commits of different rows go on side by side. Where not, one at a time is quickest. */
+  readonly parallelCommits: boolean;
+  /** Of one commit, as Spanner counts them: see `mutationCost`. */
+  readonly maxCommitMutations: number;
 }
 
 export interface StoreTransaction {

@@ -1,8 +1,19 @@
 /** The cloud store: `spanner://PROJECT/INSTANCE/DATABASE`, on Google's client. Options: `spanner-config.ts`. */
+import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
 import type { Database, Snapshot, Spanner } from '@google-cloud/spanner';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
 import { compareTables } from './compare.ts';
-import type { CommitOptions, CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
+import type {
+  CommitOptions,
+  CommitResult,
+  Key,
+  SchemaAdmin,
+  SchemaComparison,
+  Store,
+  StoreMutation,
+  StoreTransaction,
+  StoreCapabilities,
+} from './port.ts';
 import { timestampText, toMutations } from './spanner-cells.ts';
 import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
@@ -120,6 +131,11 @@ export class SpannerStore implements Store, SchemaAdmin {
     return this.#attempt(`read of ${table.name}`, (database) =>
       this.#withSnapshot(database, (snapshot) => readRows(snapshot, table, keys, columns, this.#config.timeoutMs)),
     );
+  }
+
+  get capabilities(): StoreCapabilities {
+    // The emulator locks the whole database for a transaction: https://github.com/GoogleCloudPlatform/cloud-spanner-emulator#limitations
+    return { parallelCommits: this.#config.emulator === undefined, maxCommitMutations: MAX_COMMIT_MUTATIONS };
   }
 
   async ping(): Promise<void> {

@@ -5,6 +5,7 @@
  * code runs: `readWrite` reads at once, keeps its writes, and commits them in one go if nobody has committed since
  * its first read. The last commit timestamp, which every commit of every process moves, says whether somebody has.
  */
+import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
 import type { SQLOutputValue, StatementSync } from 'node:sqlite';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
 import { sqlitePath } from '../adapter.ts';
@@ -45,6 +46,8 @@ export function openSqliteStore(url: URL): Promise<SqliteStore> {
 }
 
 export class SqliteStore implements Store, SchemaAdmin {
+  /** Mutations as in the cloud, so that what is accepted here is accepted there. */
+  readonly capabilities = { parallelCommits: false, maxCommitMutations: MAX_COMMIT_MUTATIONS };
   readonly #file: SqliteFile;
   readonly #now: () => number;
   readonly #plans = new WeakMap<TableDefinition, Map<string, Plan>>();

@@ -32,7 +32,8 @@ export interface GatewayParts {
   readonly settings: GatewaySettings;
 }
 
-export interface GatewaySettings extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes'>, WriteSettings {
+export interface GatewaySettings
+  extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Requests that wait for an outcome at once. */
@@ -89,7 +90,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     receipts,
     statuses,
     receiptKeys: parts.receiptKeys,
-    settings: { ...settings, maxEnvelopeBytes },
+    settings: { ...settings, maxEnvelopeBytes, maxCommitMutations: store.capabilities.maxCommitMutations },
   });
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
   app.addHook('preClose', (done) => {
@@ -99,8 +100,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   app.addHook('onClose', () => sender.drain());
 
   app.get('/healthz', () => ({ status: 'ok' }));
-  app.get('/readyz', async (_request, reply) => {
-    const [queueCheck, storeCheck] = await Promise.all([answer(queue), answer(store)]);
+  app.get('/readyz', async (request, reply) => {
+    const [queueCheck, storeCheck] = await Promise.all([answer(queue, request.log), answer(store, request.log)]);
     const checks = { queue: queueCheck, store: storeCheck };
     // Without the database, writes are still accepted; to take the gateways out would make a part's outage the whole's.
     const status = queueCheck !== 'ok' ? 'unavailable' : storeCheck !== 'ok' ? 'degraded' : 'ready';
@@ -153,13 +154,15 @@ function waitOf(text: string | undefined, maxSeconds: number): number {
 /** How long a readiness check may take. */
 const CHECK_MS = 2000;
 
-async function answer(port: { ping(): Promise<void> }): Promise<string> {
+/** No word of why: anybody can ask, and errors name hosts and accounts. The log has it. */
+async function answer(port: { ping(): Promise<void> }, log: FastifyBaseLogger): Promise<string> {
   const late = new Promise<string>((resolve) => setTimeout(resolve, CHECK_MS, `no answer in ${CHECK_MS} ms`).unref());
-  return Promise.race([
-    port.ping().then(
-      () => 'ok',
-      (error: unknown) => (error as Error).message,
-    ),
-    late,
-  ]);
+  const pinged = port.ping().then(
+    () => 'ok',
+    (err: unknown) => {
+      log.warn({ err }, 'a readiness check failed');
+      return 'failed';
+    },
+  );
+  return Promise.race([pinged, late]);
 }

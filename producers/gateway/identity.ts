@@ -76,12 +76,16 @@ function callerOf(payload: JWTPayload, settings: IdentitySettings): Caller {
   if (typeof tenant !== 'string' || tenant === '' || tenant.length > (TENANT_TYPE.maxLength ?? 0) || !tenant.isWellFormed()) {
     throw new RequestError('unauthenticated', `the token's ${settings.tenantClaim} claim names no tenant`);
   }
+  const subject: unknown = payload.sub;
+  if (typeof subject !== 'string' || subject === '' || !subject.isWellFormed()) {
+    throw new RequestError('unauthenticated', "the token's sub claim names nobody");
+  }
   const scope = payload['scope'];
   const client = payload['client_id'] ?? payload['azp'];
   const actor = (payload['act'] as { sub?: unknown } | undefined)?.sub;
   return {
     issuer: settings.issuer,
-    subject: payload.sub ?? '',
+    subject,
     tenant,
     scopes: typeof scope === 'string' ? scope.split(' ').filter((s) => s !== '') : [],
     ...(typeof client === 'string' ? { client } : {}),

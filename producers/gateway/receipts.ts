@@ -27,9 +27,9 @@ export class Receipts {
     return text === undefined ? undefined : (JSON.parse(text) as Receipt);
   }
 
-  /** Not waited for: losing it costs detail in a status and one more look by the applier, never a write. */
+  /** The first of a submission stays. Not waited for: losing it costs detail in a status and one more look by the applier, never a write. */
   remember(submissionId: string, receipt: Receipt): void {
-    this.#cache.set(cacheKey(submissionId), JSON.stringify(receipt), this.#ttlMs).catch(() => undefined);
+    this.#cache.add(cacheKey(submissionId), JSON.stringify(receipt), this.#ttlMs).catch(() => undefined);
   }
 }
 

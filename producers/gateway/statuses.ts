@@ -78,7 +78,8 @@ export class Statuses {
         if (before) return before;
         const gone = new AbortController();
         const hangUp = (): void => gone.abort();
-        client.socket.once('close', hangUp);
+        if (client.socket.destroyed) hangUp();
+        else client.socket.once('close', hangUp);
         const ended = AbortSignal.any([gone.signal, this.#stopping.signal]);
         const end = performance.now() + seconds * 1000;
         try {

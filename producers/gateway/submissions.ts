@@ -1,12 +1,12 @@
 /** From validated mutations to a receipt: ids, the envelope, the queue's acknowledgement, and the outcome if it is waited for. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ENVELOPE_TYPE, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
+import { checkEnvelope, ENVELOPE_TYPE, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
 import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
-import { MAX_COMMIT_MUTATIONS, mutationCost } from '../../schemas/resource/cost.ts';
+import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
@@ -18,6 +18,8 @@ export interface SubmissionSettings {
   readonly shardCount: number;
   /** One envelope, in bytes: what the queue takes of one. */
   readonly maxEnvelopeBytes: number;
+  /** Of one submission, as the database counts them. */
+  readonly maxCommitMutations: number;
   readonly maxWaitSeconds: number;
 }
 
@@ -98,7 +100,7 @@ export class Submissions {
   ): Promise<Receipt> {
     const { caller } = request;
     const aggregate = aggregateOf(caller.tenant, parts);
-    checkMutationCost(parts);
+    checkMutationCost(parts, this.#settings.maxCommitMutations);
     const lead = parts[0] as (typeof parts)[number];
     // As the ledger gives it back.
     const acceptedAt = canonicalTimestamp(new Date().toISOString()) as string;
@@ -120,7 +122,8 @@ export class Submissions {
         ...(write.ifMatch === undefined ? {} : { ifMatch: write.ifMatch }),
       },
     };
-    const text = envelopeText(envelope);
+    // Nothing gets a 202 that the applier would not open.
+    const text = envelopeText(checkEnvelope(envelope));
     const bytes = Buffer.byteLength(text);
     if (bytes > this.#settings.maxEnvelopeBytes) {
       throw new RequestError(
@@ -163,16 +166,16 @@ function aggregateOf(tenant: string, parts: ReturnType<Write['mutations']>): str
   return [...aggregates][0] as string;
 }
 
-function checkMutationCost(parts: ReturnType<Write['mutations']>): void {
+function checkMutationCost(parts: ReturnType<Write['mutations']>, max: number): void {
   const cost = parts.reduce(
     (sum, { resource, mutation }) =>
       sum + mutationCost(resource.table, mutation.op === 'delete' ? 'delete' : { columns: resource.table.columns.length }),
     LEDGER_COST,
   );
-  if (cost > MAX_COMMIT_MUTATIONS) {
+  if (cost > max) {
     throw new RequestError(
       'too_large',
-      `the submission counts up to ${cost} mutations with its indexes; Spanner takes at most ${MAX_COMMIT_MUTATIONS} in a commit`,
+      `the submission counts up to ${cost} mutations with its indexes; the database takes at most ${max} in a commit`,
     );
   }
 }

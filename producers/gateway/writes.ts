@@ -121,11 +121,9 @@ function mutationsOf(body: unknown, maxMutations: number): readonly MutationBody
     message: 'a submission has "mutations" alone',
   }));
   if (mutations.length > maxMutations) {
-    problems.push({
-      pointer: '/mutations',
-      rule: 'maxItems',
-      message: `has ${mutations.length} mutations; at most ${maxMutations} are taken`,
-    });
+    throw new ValidationError([
+      { pointer: '/mutations', rule: 'maxItems', message: `has ${mutations.length} mutations; at most ${maxMutations} are taken` },
+    ]);
   }
   mutations.forEach((item: unknown, i) => {
     const at = `/mutations/${i}`;

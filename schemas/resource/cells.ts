@@ -5,7 +5,7 @@
  */
 import canonicalize from 'canonicalize';
 import { type Cell, type ColumnType, type ScalarType } from './table.ts';
-import { InexactNumber } from './inexact-number.ts';
+import { InexactNumber, withoutTrailingZeros } from './inexact-number.ts';
 
 /** Why a value does not fit a type: the rule it breaks, and the sentence for a person. */
 export class CellError extends Error {
@@ -121,27 +121,31 @@ export function decodeCell(type: ColumnType, cell: Cell, asNumber: boolean): unk
   }
 }
 
+/** Levels of nesting that Spanner stores: https://cloud.google.com/spanner/docs/reference/standard-sql/data-types#json_type */
+const MAX_JSON_DEPTH = 80;
+
 /**
  * The text of a JSON column: member names in order (RFC 8785), as Spanner keeps them too, so that a row reads
  * the same from every store.
  */
 export function jsonText(value: unknown): string {
-  checkJson(value, '');
+  checkJson(value, '', 1);
   return canonicalize(value) ?? 'null';
 }
 
-function checkJson(value: unknown, pointer: string): void {
+function checkJson(value: unknown, pointer: string, depth: number): void {
   if (value instanceof InexactNumber) throw new CellError('exact', 'holds a number that would be rounded; send it as a string', pointer);
   if (typeof value === 'number' && !Number.isFinite(value)) throw new CellError('type', 'must be a finite number', pointer);
   if (typeof value === 'string' && (!value.isWellFormed() || value.includes('\0'))) {
     throw new CellError('unicode', 'must not hold a lone surrogate or the NUL character', pointer);
   }
   if (typeof value !== 'object' || value === null) return;
+  if (depth > MAX_JSON_DEPTH) throw new CellError('maxDepth', `is nested more than ${MAX_JSON_DEPTH} levels deep`, pointer);
   for (const [name, member] of Object.entries(value)) {
     const at = `${pointer}/${escapePointer(name)}`;
     if (!name.isWellFormed() || name.includes('\0'))
       throw new CellError('unicode', 'must not have a name with a lone surrogate or NUL', at);
-    checkJson(member, at);
+    checkJson(member, at, depth + 1);
   }
 }
 
@@ -155,8 +159,12 @@ function numberSource(value: unknown): string | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? String(value) : undefined;
 }
 
+/** More characters than any INT64 or NUMERIC is worth writing in. */
+const MAX_NUMBER_LENGTH = 400;
+
 /** A JSON number's text as plain decimals, without an exponent, leading or trailing zeros, or a minus zero. */
 function toDecimal(source: string): string | undefined {
+  if (source.length > MAX_NUMBER_LENGTH) return undefined;
   const match = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(source);
   if (!match) return undefined;
   const [, sign = '', whole = '', fraction = '', exponentText = '0'] = match;
@@ -167,7 +175,7 @@ function toDecimal(source: string): string | undefined {
   const padded = point <= 0 ? '0'.repeat(1 - point) + digits : digits.padEnd(point, '0');
   const at = Math.max(point, 1);
   const left = padded.slice(0, at).replace(/^0+(?=\d)/, '');
-  const right = padded.slice(at).replace(/0+$/, '');
+  const right = withoutTrailingZeros(padded.slice(at));
   const decimal = right ? `${left}.${right}` : left;
   return decimal === '0' ? '0' : sign + decimal;
 }
@@ -182,7 +190,7 @@ export function canonicalTimestamp(text: string): string | undefined {
   const utc = new Date(Date.parse(`${date}T${hours}:${minutes}:${seconds}Z`) - offset * 60_000);
   const year = utc.getUTCFullYear();
   if (year < 1 || year > 9999) return undefined;
-  const trimmed = fraction.replace(/0+$/, '');
+  const trimmed = withoutTrailingZeros(fraction);
   return `${utc.toISOString().slice(0, 19)}${trimmed ? `.${trimmed}` : ''}Z`;
 }
 

@@ -51,6 +51,9 @@ describe('the applier', () => {
   let ring: KeyRing;
   /** What the secret holds by now, which the applier sees when it reads it again. */
   let secret: KeyRing;
+  let keyPatienceMs: number;
+  /** Reads of the secret that fail first. */
+  let failedReads: number;
 
   beforeEach(async () => {
     const folder = await makeTemporaryFolder();
@@ -60,6 +63,8 @@ describe('the applier', () => {
     await topic.provision();
     store = await preparedStore(url);
     events = new RecordedEvents();
+    keyPatienceMs = 60_000;
+    failedReads = 0;
     first = newKey('k1');
     ring = secret = new KeyRing([first]);
   });
@@ -80,6 +85,8 @@ describe('the applier', () => {
       packKeys: {
         current: () => ring,
         refresh: () => {
+          failedReads -= 1;
+          if (failedReads >= 0) return Promise.reject(new Error('the secret cannot be read'));
           ring = secret;
           return Promise.resolve(ring);
         },
@@ -95,6 +102,7 @@ describe('the applier', () => {
         maxOutstandingMessages: 100,
         maxOutstandingBytes: 1e7,
         maxAttempts: 3,
+        keyPatienceMs,
         backoff: { minMs: 1, maxMs: 5 },
         stopMs: 1000,
       },
@@ -158,7 +166,19 @@ describe('the applier', () => {
     expect(await note('o')).toBe('third');
   });
 
-  it('parks a pack whose key is nowhere', async () => {
+  it('waits in order while the secret cannot be read', async () => {
+    const rotated = new KeyRing([newKey('k2'), first]);
+    secret = rotated;
+    failedReads = 3;
+    run();
+    await publish(pack([anEnvelope({ orderId: 'o', note: 'first' })], rotated));
+    await publish(pack([anEnvelope({ orderId: 'o', note: 'second' })]));
+    await events.until(() => events.sent.length === 2);
+    expect(await note('o')).toBe('second');
+  });
+
+  it('parks a pack whose key is nowhere, when it has been looked for long enough', async () => {
+    keyPatienceMs = 20;
     const unknown = pack([anEnvelope({ orderId: 'x' })], new KeyRing([newKey('elsewhere')]));
     run();
     await publish(unknown);

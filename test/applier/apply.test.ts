@@ -276,6 +276,36 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     expect(settled?.verdict.detail).toMatch(/something odd.*deep down/);
   });
 
+  it('takes an outage behind an odd failure for what it is, and applies when it has passed', async () => {
+    const odd = new StoreError('unknown', 'something odd');
+    store.faults.push(
+      { when: 'before', error: odd },
+      ...Array.from({ length: 6 }, () => ({ when: 'before' as const, error: transient() })),
+    );
+    expect(summary(await apply(envelopeOf([orderUpsert(newOrder())])))).toEqual(['applied']);
+  });
+
+  it('tells children from rows of another table whose key begins alike', async () => {
+    const id = newOrder();
+    const other: Mutation = { op: 'upsert', resource: 'all-types', key: [id], value: { text: 'before' } };
+    const seen = envelopeOf([other]);
+    await apply(seen);
+    const patch = envelopeOf([{ ...other, op: 'update', value: { text: 'after' } }]);
+    const gone = envelopeOf([{ op: 'delete', resource: 'orders', key: [id] }]);
+    expect(summary(await apply(gone, patch, seen))).toEqual(['applied', 'applied', 'applied']);
+    expect(await cell('all-types', [id], 'text')).toBe('after');
+  });
+
+  it('ends a submission that cannot be decided, and no other', async () => {
+    const o = newOrder();
+    await apply(envelopeOf([orderUpsert(o)]));
+    const deep = `${'{"a":'.repeat(100)}1${'}'.repeat(100)}`;
+    const undecidable = envelopeOf([{ op: 'update', resource: 'orders', key: [o], value: { metadata: deep }, merge: ['metadata'] }]);
+    const settled = await apply(undecidable, envelopeOf([orderUpsert(o, 'fine')]));
+    expect(summary(settled)).toEqual(['dead_lettered unknown_failure', 'applied']);
+    expect(settled[0]?.verdict.detail).toMatch(/80 levels/);
+  });
+
   it('keeps tenants apart, whatever their keys', async () => {
     const o = newOrder();
     await apply(envelopeOf([orderUpsert(o, 'mine')]), envelopeOf([orderUpsert(o, 'theirs')], { tenant: 't2' }));

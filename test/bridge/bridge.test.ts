@@ -167,6 +167,81 @@ describe('the bridge', () => {
     expect(await leftOnQueue()).toBe(0);
   });
 
+  it('deletes what several shards have forwarded in one call', async () => {
+    const deleted: number[] = [];
+    await send(1, 'a', 'b');
+    await send(2, 'x');
+    await send(3, 'y');
+    run({
+      queue: {
+        ...bound(queue),
+        delete: (messages) => {
+          deleted.push(messages.length);
+          return queue.delete(messages);
+        },
+      },
+    });
+    await until(() => delivered.length === 4);
+    expect(await leftOnQueue()).toBe(0);
+    expect(deleted).toEqual([4]);
+  });
+
+  it('deletes what a shard has forwarded while another one of the same receive has to wait', async () => {
+    const real = topic.publisher();
+    const deleted = Promise.withResolvers<readonly string[]>();
+    const back = Promise.withResolvers<undefined>();
+    await send(1, 'a');
+    await send(2, 'x');
+    run({
+      queue: {
+        ...bound(queue),
+        delete: (messages) => {
+          deleted.resolve(messages.map((m) => m.group));
+          return queue.delete(messages);
+        },
+      },
+      publisher: {
+        capabilities: real.capabilities,
+        async publish(key, messages) {
+          if (key === '1') await back.promise;
+          await real.publish(key, messages);
+        },
+        ping: () => real.ping(),
+        close: () => real.close(),
+      },
+    });
+    expect(await deleted.promise).toEqual(['2']);
+    expect(textsOf(1)).toEqual([]);
+    back.resolve(undefined);
+    await until(() => delivered.length === 2);
+    expect(await leftOnQueue()).toBe(0);
+  });
+
+  it('deletes what the topic has acknowledged though it was told to stop meanwhile', async () => {
+    const real = topic.publisher();
+    const publishing = Promise.withResolvers<undefined>();
+    const acknowledged = Promise.withResolvers<undefined>();
+    await send(1, 'a');
+    run({
+      publisher: {
+        capabilities: real.capabilities,
+        async publish(key, messages) {
+          publishing.resolve(undefined);
+          await acknowledged.promise;
+          await real.publish(key, messages);
+        },
+        ping: () => real.ping(),
+        close: () => real.close(),
+      },
+    });
+    await publishing.promise;
+    const stopped = bridge?.stop();
+    acknowledged.resolve(undefined);
+    await stopped;
+    expect(await leftOnQueue()).toBe(0);
+    await until(() => delivered.length === 1);
+  });
+
   it('gives back what it could not forward when it stops', async () => {
     const real = topic.publisher();
     const tried = Promise.withResolvers<undefined>();

@@ -28,6 +28,14 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
     afterEach(() => remove());
 
     describe('values', () => {
+      it('adds a value only where there is none, and sets one over another', async () => {
+        await cache.add(key, 'first', 60_000);
+        await Promise.all([cache.add(key, 'second', 60_000), cache.add(key, 'third', 60_000)]);
+        expect(await cache.get(key)).toBe('first');
+        await cache.set(key, 'fourth', 60_000);
+        expect(await cache.get(key)).toBe('fourth');
+      });
+
       it('finds nothing under a key that was never set', async () => {
         expect(await cache.get(key)).toBeUndefined();
       });

@@ -41,6 +41,16 @@ describe('parseExactJson', () => {
   });
 });
 
+describe('a long number', () => {
+  it('is never worth more time than its length', () => {
+    const zeros = '0'.repeat(300_000);
+    expect(parseExactJson(`[1.${zeros}1]`)).toEqual([new InexactNumber(`1.${zeros}1`)]);
+    expect(ruleOf('NUMERIC', new InexactNumber(`1.${zeros}1`))).toBe('type');
+    expect(ruleOf('INT64', new InexactNumber(`1${zeros}`))).toBe('type');
+    expect(ruleOf('FLOAT64', new InexactNumber(`1.${zeros}`))).toBe('exact');
+  });
+});
+
 describe('cells', () => {
   it('take an INT64 as a number or a string wherever it is exact, to its extremes', () => {
     expect(encode('INT64', 42)).toBe('42');
@@ -114,6 +124,8 @@ describe('cells', () => {
     expect(ruleOf('JSON', { a: ['\udc00'] })).toBe('unicode');
     expect(ruleOf('JSON', { 'a\0': 1 })).toBe('unicode');
     expect(ruleOf('JSON', { a: new InexactNumber('9007199254740993') })).toBe('exact');
+    expect(ruleOf('JSON', JSON.parse(`${'['.repeat(80)}${']'.repeat(80)}`))).toBe('accepted');
+    expect(ruleOf('JSON', JSON.parse(`${'['.repeat(5000)}${']'.repeat(5000)}`))).toBe('maxDepth');
   });
 
   it('name the place of a wrong element of an array', () => {

@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ChangeMessageVisibilityBatchCommand,
   CreateQueueCommand,
+  DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   QueueDoesNotExist,
+  ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
   type BatchResultErrorEntry,
@@ -16,7 +18,6 @@ import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './li
 import type { Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
 import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toMessage, toMessageAttributes } from './sqs-message.ts';
-import { SqsWire } from './sqs-wire.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */
 const MAX_WAIT_SECONDS = 20;
@@ -47,7 +48,6 @@ class SqsQueue implements Queue, Provisionable {
   readonly capabilities = SQS_CAPABILITIES;
   readonly #config: SqsConfig;
   readonly #client: SQSClient;
-  readonly #wire: SqsWire;
   readonly #closing = new AbortController();
   readonly #closed = new AbortController();
   readonly #underWay = new Set<Promise<unknown>>();
@@ -56,7 +56,6 @@ class SqsQueue implements Queue, Provisionable {
   constructor(config: SqsConfig, client: SQSClient) {
     this.#config = config;
     this.#client = client;
-    this.#wire = new SqsWire(client, config.queueUrl);
   }
 
   async send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]> {
@@ -100,21 +99,21 @@ class SqsQueue implements Queue, Provisionable {
   async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly QueueMessage[]> {
     const attempt = this.#nextAttempt(options.maxCount, toSeconds(options.visibilityMs));
     const call = this.#track(
-      this.#wire.receive(
-        {
+      this.#client.send(
+        new ReceiveMessageCommand({
           QueueUrl: this.#config.queueUrl,
           MaxNumberOfMessages: options.maxCount,
           WaitTimeSeconds: waitSeconds,
           VisibilityTimeout: attempt.visibilitySeconds,
-          // Retries of the call send it again, and so does the next receive after a lost answer.
+          // The SDK's own retries send it again, and so does the next receive after a lost answer.
           ReceiveRequestAttemptId: attempt.id,
           MessageAttributeNames: ['All'],
           MessageSystemAttributeNames: ['ApproximateReceiveCount', 'MessageGroupId'],
-        },
+        }),
         { requestTimeout: waitSeconds * 1000 + REQUEST_TIMEOUT_MS, abortSignal: this.#closed.signal },
       ),
     ).then(
-      (received) => received.map(toMessage),
+      (answer) => (answer.Messages ?? []).map(toMessage),
       (cause: unknown) => {
         if (!isDefiniteRefusal(cause)) this.#lost.push(attempt);
         throw unavailable('receive', cause);
@@ -145,10 +144,12 @@ class SqsQueue implements Queue, Provisionable {
 
   async delete(messages: readonly QueueMessage[]): Promise<void> {
     const failed = await this.#inBatches('delete', messages, (batch) =>
-      this.#wire.deleteBatch({
-        QueueUrl: this.#config.queueUrl,
-        Entries: batch.map((message, index) => ({ Id: String(index), ReceiptHandle: readReceipt(message).handle })),
-      }),
+      this.#client.send(
+        new DeleteMessageBatchCommand({
+          QueueUrl: this.#config.queueUrl,
+          Entries: batch.map((message, index) => ({ Id: String(index), ReceiptHandle: readReceipt(message).handle })),
+        }),
+      ),
     );
     const [first] = failed;
     if (first && failed.length === messages.length) throw first;

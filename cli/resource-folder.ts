@@ -3,7 +3,7 @@ import { watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import './resolve-spanway.ts';
+import { treatAsModules } from './resolve-spanway.ts';
 import { ResourceDefinitionError } from '../schemas/errors.ts';
 import { isResource, type Resource } from '../schemas/resource/define.ts';
 import { ResourceSet, type ResourceSource } from '../schemas/resource/registry.ts';
@@ -20,6 +20,7 @@ export class ResourceFolder implements ResourceSource {
   /** @throws ResourceDefinitionError naming the file and what to change. */
   static async open(folder: string): Promise<ResourceFolder> {
     const path = resolve(folder);
+    treatAsModules(`${pathToFileURL(path).href}/`);
     return new ResourceFolder(path, await load(path));
   }
 

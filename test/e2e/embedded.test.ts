@@ -104,6 +104,13 @@ describe('spanway dev', () => {
     }
   }, 120_000);
 
+  it('takes resource files as modules, whatever the package.json above them says', async () => {
+    const folder = await temporaryFolder();
+    await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }');
+    const stack = await startDev(folder);
+    expect(await stack.stop()).toEqual([0]);
+  });
+
   it('applies packs signed with Ed25519', async () => {
     const stack = await startDev(await temporaryFolder(), [], { SPANWAY_PACK_SIGNATURE: 'ed25519' });
     try {

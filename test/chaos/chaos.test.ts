@@ -1,17 +1,14 @@
-/** A short chaos run of each stack. The long one is `npm run chaos`: docs/chaos.md. */
-import { randomInt } from 'node:crypto';
+/** A short chaos run of the embedded stack. Longer ones, and those on real servers, are `npm run chaos`: docs/chaos.md. */
 import { describe, expect, it } from 'vitest';
-import { SERVER_NAMES } from '../../cli/local-servers/index.ts';
-import { describeWithServer } from '../servers.ts';
 import { chaos, type ChaosOptions } from './chaos.ts';
-import { startEmbedded, startReal } from './stack.ts';
+import { startEmbedded } from './stack.ts';
 
-/** A new seed each time; its line is printed, and it is in the failure. */
+/** The same plan each time, so that a change is what makes a difference; the long run takes new seeds. */
 function shortRun(): ChaosOptions {
   return {
-    seed: randomInt(1e9),
-    submissions: 400,
-    kills: 4,
+    seed: 7,
+    submissions: 200,
+    kills: 2,
     stuckMs: 120_000,
     log: (line) => void process.stderr.write(`chaos: ${line}\n`),
   };
@@ -22,13 +19,5 @@ describe('chaos on the embedded stack', () => {
     const options = shortRun();
     const { violations, folder } = await chaos(startEmbedded, options);
     expect(violations, `seed ${options.seed}, logs in ${folder}`).toEqual([]);
-  }, 300_000);
-});
-
-describeWithServer(SERVER_NAMES, 'chaos on the real servers', (servers) => {
-  it('loses nothing, applies nothing twice and keeps the order through kills, cuts and duplicates', async () => {
-    const options = shortRun();
-    const { violations, folder } = await chaos((folder) => startReal(folder, servers), options);
-    expect(violations, `seed ${options.seed}, logs in ${folder}`).toEqual([]);
-  }, 300_000);
+  }, 600_000);
 });

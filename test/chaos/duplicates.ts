@@ -1,6 +1,7 @@
 /** Packs delivered again, from outside: recorded by a subscription of our own, and sent to the queue and the topic anew. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PortUnavailableError } from '../../ports/errors.ts';
 import { openQueue } from '../../ports/queue/index.ts';
 import { openTopic } from '../../ports/topic/index.ts';
 import { Rng } from './rng.ts';
@@ -54,17 +55,21 @@ export async function startDuplicator(stack: ChaosStack, seed: number): Promise<
       // Just now, so that the original may still be on its way; or any, so that newer writes have been applied since.
       const pack = rng.chance(0.5) ? rng.pick(recorded.slice(-20)) : rng.pick(recorded);
       const copies = rng.int(1, 3);
-      if (rng.chance(0.5)) {
-        await publisher.publish(
-          pack.shard,
-          Array.from({ length: copies }, () => pack),
-        );
-        sent.toTopic += copies;
-      } else {
-        const entry = { group: pack.shard, body: pack.data.toString(), attributes: pack.attributes };
-        await queue.send(Array.from({ length: copies }, () => ({ ...entry, deduplicationId: randomUUID() })));
-        sent.toQueue += copies;
+      const toQueue = rng.chance(0.5);
+      try {
+        if (toQueue) {
+          const entry = { group: pack.shard, body: pack.data.toString(), attributes: pack.attributes };
+          await queue.send(Array.from({ length: copies }, () => ({ ...entry, deduplicationId: randomUUID() })));
+        } else {
+          const messages = Array.from({ length: copies }, () => pack);
+          await publisher.publish(pack.shard, messages);
+        }
+      } catch (error) {
+        // A process that stands still may hold the embedded file's lock for long. One duplicate less.
+        if (error instanceof PortUnavailableError) continue;
+        throw error;
       }
+      sent[toQueue ? 'toQueue' : 'toTopic'] += copies;
     }
   })();
   // Its failure is told by stop.

@@ -66,7 +66,7 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
     const underWay: Promise<void>[] = [];
     while (!stopped()) {
       // Each connection's way is disturbed as often on a stack with one proxy as on one with six.
-      await sleep(rng.int(600, 7000) / stack.proxies.length);
+      await sleep(rng.int(1500, 9000) / stack.proxies.length);
       const proxy = rng.pick(stack.proxies);
       const fault = drawFault(rng, proxy.kinds);
       const name = `${proxy.name} ${fault.kind}`;
@@ -105,7 +105,7 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
 const WEIGHTS = { cut: 4, refuse: 1, stall: 2, 'lose-answers': 3, slow: 2 } satisfies Record<Fault['kind'], number>;
 
 function drawFault(rng: Rng, kinds: readonly Fault['kind'][]): Fault {
-  const ms = rng.chance(0.8) ? rng.int(50, 1500) : rng.int(1500, 7000);
+  const ms = rng.chance(0.9) ? rng.int(50, 1500) : rng.int(1500, 7000);
   const kind = rng.weighted(Object.fromEntries(kinds.map((k) => [k, WEIGHTS[k]])) as typeof WEIGHTS);
   if (kind === 'cut') return { kind };
   return kind === 'slow' ? { kind, ms, lagMs: rng.int(5, 200) } : { kind, ms };

@@ -10,6 +10,12 @@ const START_MS = 60_000;
 /** As a supervisor would: the pause before a process that ended by itself is started again. */
 const RESTART_MS = 200;
 
+/** Ended with this process, also where it is told to end in the middle of a run. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 export class RoleProcess {
   readonly name: string;
   readonly #args: readonly string[];
@@ -42,7 +48,9 @@ export class RoleProcess {
     });
     closeSync(log);
     this.#child = child;
+    running.add(child);
     child.once('exit', (code, signal) => {
+      running.delete(child);
       if (this.#child !== child) return;
       this.#child = undefined;
       if (!this.#wanted) return;

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- --seed N --kills K [--submissions N] [--stack embedded|real|both] [--keep]`: see docs/chaos.md.
+ * `npm run chaos -- --seed N --kills K [--submissions N] [--stack embedded|real|both]`: see docs/chaos.md.
  * Exits with 1 on any violation, and where a stack that was asked for cannot run.
  */
 import { randomInt } from 'node:crypto';
@@ -43,6 +43,9 @@ function tell(stack: string, { violations, counts, folder }: ChaosReport): void 
   const again = `npm run chaos -- --seed ${options.seed} --kills ${options.kills} --submissions ${options.submissions} --stack ${stack}`;
   process.stdout.write(`${stack}: ${violations.length} violations; logs in ${folder}; the same choices again: ${again}\n`);
 }
+
+// Without a handler a signal would end this process alone, and leave the roles behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
 if (values.stack !== 'real') tell('embedded', await chaos(startEmbedded, options));
 if (values.stack !== 'embedded') {

@@ -6,9 +6,9 @@ import { type ChaosClient, type Outcome, outcomeOf, type Request, type Response 
 import { Rng } from './rng.ts';
 import { type Aggregate, type Condition, draft, newAggregate, type Submission, submissionOf } from './workload.ts';
 
-const WRITERS = 24;
+const WRITERS = 48;
 /** Several hundred aggregates in a long run; in a short one fewer, so that each still has a history. */
-const MAX_AGGREGATES_PER_WRITER = 16;
+const MAX_AGGREGATES_PER_WRITER = 8;
 const WRITES_PER_AGGREGATE = 10;
 const TENANTS = ['t1', 't2'];
 /** Of a client that asks for the outcome, in one request. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { freePort, startChild } from '../cli/local-servers/child.ts';
 import { type LocalServers, type RunningServers, SERVER_NAMES, startLocalServer, startLocalServers } from '../cli/local-servers/index.ts';
+import { describeWithServer } from './servers.ts';
 import { temporaryFolder } from './temp.ts';
 
 function isOpen(port: number): Promise<boolean> {
@@ -98,16 +99,17 @@ describe('local servers', () => {
     expect(await startLocalServer('sqs', { log: () => {}, port })).toMatch(/fauxqs ended before it answered; it printed: [^]*EADDRINUSE/);
   });
 
-  it('keep what Redis holds where there is a folder for it', async (context) => {
-    if (!inject('servers').redis) context.skip('redis is missing');
+  it('can be named, all of them', () => {
+    expect([...SERVER_NAMES].sort()).toEqual(['eventbridge', 'pubsub', 'redis', 'spanner', 'sqs']);
+  });
+});
+
+describeWithServer('redis', 'local servers with a folder', () => {
+  it('keep what Redis holds where there is a folder for it', async () => {
     const folder = await temporaryFolder();
     const first = await startLocalServers({ only: ['redis'], log: () => {}, dataDir: folder });
     await first.stop();
     await expect(access(join(folder, 'redis', 'appendonlydir'))).resolves.toBeUndefined();
-  });
-
-  it('can be named, all of them', () => {
-    expect([...SERVER_NAMES].sort()).toEqual(['eventbridge', 'pubsub', 'redis', 'spanner', 'sqs']);
   });
 });
 

@@ -16,6 +16,7 @@ export interface Bench {
 const NOT_BENCHES = new Set([
   'run.ts',
   'measure.ts',
+  'http-load.ts',
   'packs.ts',
   'bridge-servers.ts',
   'bridge-runs.ts',

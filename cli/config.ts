@@ -208,7 +208,8 @@ function complete(read: Read, production: boolean): Config {
   const embedded = `sqlite:${read.dataDir}/spanway.db`;
   return Object.freeze({
     ...read,
-    queue: read.queue ?? embedded,
+    // A file of its own: the gateway writes to the queue alone, and so waits for no commit of the applier.
+    queue: read.queue ?? `sqlite:${read.dataDir}/queue.db`,
     topic: read.topic ?? embedded,
     store: read.store ?? embedded,
     events: read.events ?? embedded,

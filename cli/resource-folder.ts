@@ -28,6 +28,11 @@ export class ResourceFolder implements ResourceSource {
     return this.#current;
   }
 
+  /** Reads the files again. @throws ResourceDefinitionError; then the set before stays. */
+  async reload(): Promise<void> {
+    this.#current = await load(this.#folder);
+  }
+
   /**
    * Follows changes of the files: `prepare` makes ready for the new set (its tables), then it is in use. A set that
    * cannot be used is reported and the one before stays.

@@ -1,23 +1,16 @@
-/** `spanway dev`: every role in one process, on the embedded adapters or on real local servers. */
+/** `spanway dev`: every role in one process of two threads, on the embedded adapters or on real local servers. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openCache } from '../../ports/cache/index.ts';
 import { holdExclusive } from '../../ports/sqlite/lock.ts';
 import { type Config, ConfigError, withAdapters } from '../config.ts';
+import { startConsumers } from '../consumers.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
 import { ensureDevelopmentKeys } from '../keys.ts';
 import { type LocalServers, type RunningServers, startLocalServers } from '../local-servers/index.ts';
 import { createLog } from '../log.ts';
 import { ResourceFolder } from '../resource-folder.ts';
-import {
-  applySchema,
-  provision,
-  type Role,
-  type ResourceRoleContext,
-  startApplierRole,
-  startBridgeRole,
-  startGatewayRole,
-} from '../roles.ts';
+import { applySchema, provision, type Role, type ResourceRoleContext, startGatewayRole } from '../roles.ts';
 import { runUntilStopped } from '../run-role.ts';
 
 export async function dev(config: Config, options: { readonly real: boolean }): Promise<void> {
@@ -53,14 +46,16 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     const context: ResourceRoleContext = { config, resources, log, onFatal, cache };
     const issuer = await startDevelopmentIssuer(config, { host: '127.0.0.1', port: 0 });
     running.push(issuer);
-    running.push(await startApplierRole({ ...context, log: log.child({ role: 'applier' }) }));
-    running.push(await startBridgeRole({ ...context, log: log.child({ role: 'bridge' }) }));
+    const consumers = await startConsumers(config, onFatal);
+    running.push(consumers);
     const gateway = await startGatewayRole({ ...context, log: log.child({ role: 'gateway' }) }, issuer);
     running.push(gateway);
     const unfollow = resources.follow(
       async (next) => {
         const { applied, differences } = await applySchema(config, next);
         warnOf(log, differences);
+        // Before the gateway takes the first write of a new resource.
+        await consumers.reload();
         log.info({ resources: next.all().map((r) => r.name), statements: applied.length }, 'resources read again');
       },
       (err) => log.error({ err }, 'the resource files cannot be used; the ones read before stay in use'),

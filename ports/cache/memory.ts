@@ -1,4 +1,5 @@
-/** A cache in this process: `memory:`. Its signals reach those who share the instance. */
+/** A cache in this thread: `memory:`. Its values are for those who share the instance, its signals reach the whole process. */
+import { BroadcastChannel } from 'node:worker_threads';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import type { Cache, Listener } from './port.ts';
 import { Waiter } from './waiter.ts';
@@ -28,11 +29,14 @@ export class MemoryCache implements Cache {
   // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
   readonly #entries = new Map<string, { readonly value: string; readonly expiresAt: number }>();
   readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #others = new BroadcastChannel('spanway memory cache');
   #closed = false;
 
   constructor(options: MemoryCacheOptions = {}) {
     this.#maxEntries = options.maxEntries ?? DEFAULT_MAX_ENTRIES;
     this.#now = options.now ?? (() => performance.now());
+    this.#others.onmessage = ({ data }) => this.#wake(data as readonly string[]);
+    this.#others.unref();
   }
 
   async get(key: string): Promise<string | undefined> {
@@ -67,6 +71,11 @@ export class MemoryCache implements Cache {
 
   async signal(channels: readonly string[]): Promise<void> {
     await this.ping();
+    this.#wake(channels);
+    this.#others.postMessage(channels);
+  }
+
+  #wake(channels: readonly string[]): void {
     for (const channel of channels) for (const waiter of this.#waiters.get(channel) ?? []) waiter.wake();
   }
 
@@ -86,6 +95,7 @@ export class MemoryCache implements Cache {
   }
 
   close(): Promise<void> {
+    if (!this.#closed) this.#others.close();
     this.#closed = true;
     this.#entries.clear();
     for (const waiters of [...this.#waiters.values()]) for (const waiter of [...waiters]) waiter.close();

@@ -13,6 +13,8 @@ import type { Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, Se
 
 /** How often a waiting receive looks for what another process has sent. */
 const POLL_MS = 500;
+/** Receives, extensions and deletes: what is undone comes again, as a duplicate. */
+const UNDOABLE = { durable: false };
 
 /**
  * A body is in a table of its own, so that a delivery's bookkeeping does not rewrite it. A group's row lets a receive
@@ -186,7 +188,7 @@ class SqliteQueue implements Queue, Provisionable {
         this.#file.prepare('UPDATE queue_groups SET blocked_until = ?, owner = ? WHERE group_id = ?').run(visibleAt, this.#owner, group);
       }
       return messages;
-    });
+    }, UNDOABLE);
   }
 
   #nextExpiryMs(): number {
@@ -202,7 +204,7 @@ class SqliteQueue implements Queue, Provisionable {
       this.#file.write(() => {
         for (const message of messages) this.#remove(message);
         this.#settle(messages);
-      }),
+      }, UNDOABLE),
     );
     this.#changed.notify();
   }
@@ -226,7 +228,7 @@ class SqliteQueue implements Queue, Provisionable {
         const update = this.#file.prepare('UPDATE queue_messages SET visible_at = ? WHERE group_id = ? AND seq = ? AND receive_count = ?');
         for (const message of messages) update.run(visibleAt, message.group, ...readReceipt(message));
         this.#settle(messages);
-      }),
+      }, UNDOABLE),
     );
     if (visibilityMs === 0) this.#changed.notify();
   }

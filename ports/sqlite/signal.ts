@@ -1,29 +1,41 @@
 /**
- * Wakes those who wait for rows in a SQLite file when code of the same process has written some. What another
- * process writes is seen by polling only, so a waiter always gives a time too.
+ * Wakes those who wait for rows in a SQLite file when code of the same process, in this thread or another, has written
+ * some. What another process writes is seen by polling only, so a waiter always gives a time too.
  */
+import { BroadcastChannel } from 'node:worker_threads';
 import type { SqliteFile } from './database.ts';
-
-const signals = new WeakMap<SqliteFile, Map<string, Signal>>();
 
 export class Signal {
   readonly #listeners = new Set<() => void>();
+  readonly #otherThreads: BroadcastChannel;
+
+  private constructor(name: string) {
+    this.#otherThreads = new BroadcastChannel(name);
+    this.#otherThreads.onmessage = () => this.#wake();
+    this.#otherThreads.unref();
+  }
 
   /** The one signal of that name that all users of the file share. */
   static of(file: SqliteFile, name: string): Signal {
-    const named = signals.get(file) ?? new Map<string, Signal>();
-    signals.set(file, named);
-    const signal = named.get(name) ?? new Signal();
-    named.set(name, signal);
+    let signal = file.signals.get(name);
+    if (!signal) {
+      signal = new Signal(`spanway ${file.path} ${name}`);
+      file.signals.set(name, signal);
+    }
     return signal;
   }
 
-  /** How many listen. */
+  /** How many listen in this thread. */
   get size(): number {
     return this.#listeners.size;
   }
 
   notify(): void {
+    this.#wake();
+    this.#otherThreads.postMessage(null);
+  }
+
+  #wake(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 
@@ -47,5 +59,10 @@ export class Signal {
       abort?.addEventListener('abort', done, { once: true });
       if (abort?.aborted) done();
     });
+  }
+
+  /** Nothing wakes its waiters any more. */
+  close(): void {
+    this.#otherThreads.close();
   }
 }

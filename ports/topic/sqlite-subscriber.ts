@@ -15,6 +15,8 @@ const LEASE_MS = 10_000;
 const EXTEND_MS = 3_000;
 /** How often it looks for what other processes did: publishes, leases that ran out. Also the pause after a failure. */
 const POLL_MS = 500;
+/** Claims, acks and leases: what is undone comes again, as a duplicate. */
+const UNDOABLE = { durable: false };
 /** Keys looked at in one turn. */
 const KEYS_PER_TURN = 64;
 
@@ -130,7 +132,7 @@ export class SqliteSubscriber implements Subscriber {
       written = this.#file.transaction(() => {
         const released = this.#settleAll(acked, nacked);
         return { released, more: claiming && this.#claimAll(claimed) };
-      });
+      }, UNDOABLE);
     } catch (error) {
       for (const { out } of claimed) this.#outstanding?.remove(out.bytes);
       throw error;
@@ -273,7 +275,7 @@ export class SqliteSubscriber implements Subscriber {
       const until = Date.now() + LEASE_MS;
       const extend = this.#file.prepare('UPDATE topic_keys SET lease_until = ? WHERE subscription = ? AND key = ? AND owner = ?');
       return [...this.#out].filter(([key]) => extend.run(until, this.#subscription, key, this.#owner).changes === 0);
-    });
+    }, UNDOABLE);
     for (const [, ofKey] of lost) for (const out of [...ofKey.values()]) this.#settle(out);
   }
 

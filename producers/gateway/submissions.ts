@@ -5,7 +5,7 @@ import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submi
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
-import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
+import { timestampNow } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
@@ -103,7 +103,7 @@ export class Submissions {
     checkMutationCost(parts, this.#settings.maxCommitMutations);
     const lead = parts[0] as (typeof parts)[number];
     // As the ledger gives it back.
-    const acceptedAt = canonicalTimestamp(new Date().toISOString()) as string;
+    const acceptedAt = timestampNow();
     const envelope: Envelope = {
       specversion: '1.0',
       id: submissionId,

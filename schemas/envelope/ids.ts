@@ -65,8 +65,12 @@ const MAC_BYTES = 16;
  * The status route can tell "not applied yet" from "never existed" by it alone, and no other tenant can use it.
  */
 export function receiptId(id: ReceiptId, tenant: string, key: KeyObject): string {
-  const head = Buffer.concat([Buffer.from(id.submissionId.replaceAll('-', ''), 'hex'), Buffer.from(id.payloadHash, 'base64url')]);
-  return Buffer.concat([head, receiptMac(head, tenant, key)]).toString('base64url');
+  const bytes = Buffer.allocUnsafe(2 * ID_BYTES + MAC_BYTES);
+  bytes.write(id.submissionId.replaceAll('-', ''), 0, 'hex');
+  bytes.write(id.payloadHash, ID_BYTES, 'base64url');
+  const head = bytes.subarray(0, 2 * ID_BYTES);
+  bytes.set(receiptMac(head, tenant, key), head.length);
+  return bytes.toString('base64url');
 }
 
 /** Undefined for what no gateway with one of these keys made for this tenant. */

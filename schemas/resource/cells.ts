@@ -194,6 +194,11 @@ export function canonicalTimestamp(text: string): string | undefined {
   return `${utc.toISOString().slice(0, 19)}${trimmed ? `.${trimmed}` : ''}Z`;
 }
 
+/** The time of this process's clock, as `canonicalTimestamp` has it. */
+export function timestampNow(): string {
+  return new Date().toISOString().replace(/\.?0*Z$/, 'Z');
+}
+
 function isDate(text: string): boolean {
   if (!/^\d{4}-\d\d-\d\d$/.test(text) || text.startsWith('0000')) return false;
   const time = Date.parse(`${text}T00:00:00Z`);

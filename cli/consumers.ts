@@ -1,0 +1,53 @@
+/** Starts the bridge and the applier of `spanway dev` in a thread of their own, so that the two cores of a laptop share the work. */
+import { Worker } from 'node:worker_threads';
+import type { Config } from './config.ts';
+import type { Role } from './roles.ts';
+
+/** What the thread is asked to do. */
+export type Ask = 'reload' | 'stop';
+/** What the thread says: that it has started, or has done what it was asked, or cannot go on. */
+export type Report = { readonly done: 'start' | Ask; readonly error?: unknown } | { readonly fatal: unknown };
+
+export interface Consumers extends Role {
+  /** The appliers resources are read again. @throws ResourceDefinitionError; then the ones before stay. */
+  reload(): Promise<void>;
+}
+
+export async function startConsumers(config: Config, onFatal: (error: unknown) => void): Promise<Consumers> {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const thread = new Worker(new URL(`consumers-thread.${extension}`, import.meta.url), { workerData: config });
+  const asked = new Map<'start' | Ask, PromiseWithResolvers<void>>();
+  const answer = (to: 'start' | Ask): Promise<void> => {
+    const promise = Promise.withResolvers<void>();
+    asked.set(to, promise);
+    return promise.promise;
+  };
+  const started = answer('start');
+  thread.on('message', (report: Report) => {
+    if ('fatal' in report) {
+      onFatal(report.fatal);
+      return;
+    }
+    const { resolve, reject } = asked.get(report.done) ?? {};
+    asked.delete(report.done);
+    if (report.error === undefined) resolve?.();
+    else reject?.(report.error);
+  });
+  thread.on('error', onFatal);
+  // What was asked of a thread that has ended gets no other answer.
+  thread.on('exit', () => {
+    for (const { reject } of asked.values()) reject(new Error('the consumers have ended'));
+  });
+  await started;
+  return {
+    async reload() {
+      thread.postMessage('reload' satisfies Ask);
+      await answer('reload');
+    },
+    async stop() {
+      thread.postMessage('stop' satisfies Ask);
+      await answer('stop');
+      await thread.terminate();
+    },
+  };
+}

@@ -1,6 +1,7 @@
 /** The bridge's servers for one measurement: fauxqs with a filled queue, the Pub/Sub emulator with a topic, both new. */
 import { randomUUID } from 'node:crypto';
-import { SQSClient } from '@aws-sdk/client-sqs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { startLocalServers } from '../cli/local-servers/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import type { Provisionable, Queue, QueueEntry } from '../ports/queue/port.ts';
@@ -50,6 +51,19 @@ export async function onNewServers<T>(say: (text: string) => void, work: (server
   } finally {
     await stop();
   }
+}
+
+/** Resolves when nothing is in the queue of this `sqs:` address, neither waiting nor received. */
+export async function queueDrained(address: string): Promise<void> {
+  const QueueUrl = address.slice('sqs:'.length).split('?', 1)[0] ?? '';
+  const sqs = sqsClient(QueueUrl);
+  const AttributeNames = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'] as const;
+  for (;;) {
+    const { Attributes } = await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: [...AttributeNames] }));
+    if (AttributeNames.every((name) => Number(Attributes?.[name]) === 0)) break;
+    await sleep(20);
+  }
+  sqs.destroy();
 }
 
 /** Several sends at once, and each group's in order: the groups are dealt out to the senders. */

@@ -1,7 +1,9 @@
 /** The cloud store: `spanner://PROJECT/INSTANCE/DATABASE`, on Google's client. Options: `spanner-config.ts`. */
 import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Snapshot, Spanner } from '@google-cloud/spanner';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import { StoreError } from '../errors.ts';
 import { compareTables } from './compare.ts';
 import type {
   CommitOptions,
@@ -22,6 +24,8 @@ import { pauseAfterFailures, readRows, streamOptions, tameBegin, withSession } f
 
 /** How often "invalid mutation key" is tried again: https://github.com/googleapis/google-cloud-node/issues/9153 */
 const MUTATION_KEY_RETRIES = 3;
+/** At most, in milliseconds: several times what a transaction takes on the emulator. */
+const ABORTED_PAUSE_MS = 50;
 const NOT_FOUND = 5;
 const ABORTED = 10;
 const ALREADY_EXISTS = 6;
@@ -40,9 +44,13 @@ class WorkFailed extends Error {
   override readonly name = 'WorkFailed';
 }
 
-/** Kept from the runner too: it would run again on the same session, if it is a multiplexed one, for ever. */
-class SessionGone extends Error {
-  override readonly name = 'SessionGone';
+/**
+ * A failure of the database that is kept from the runner too. Where the session is gone, it would run again on the same
+ * one, if that is multiplexed, for ever. Where the emulator aborts, it would wait 2, 4, … 32 s between its runs; see
+ * `#whileAborted`.
+ */
+class KeptFromRunner extends Error {
+  override readonly name = 'KeptFromRunner';
 }
 
 export class SpannerStore implements Store, SchemaAdmin {
@@ -60,23 +68,47 @@ export class SpannerStore implements Store, SchemaAdmin {
   commit(mutations: readonly StoreMutation[], options: CommitOptions): Promise<CommitResult> {
     const proto = toMutations(mutations);
     const { timeoutMs } = this.#config;
-    return this.#attempt('commit', (database) =>
-      withSession(database, timeoutMs, async (session) => {
-        // One request: never begun, the transaction is of a single use, with its mutations in it.
-        const transaction = session.transaction(undefined, { transactionTag: options.tag });
-        transaction.setQueuedMutations(proto);
-        const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
-        return { commitTimestamp: timestampText(response.commitTimestamp) };
-      }),
+    return this.#whileAborted(() =>
+      this.#attempt('commit', (database) =>
+        withSession(database, timeoutMs, async (session) => {
+          // One request: never begun, the transaction is of a single use, with its mutations in it.
+          const transaction = session.transaction(undefined, { transactionTag: options.tag });
+          transaction.setQueuedMutations(proto);
+          const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
+          return { commitTimestamp: timestampText(response.commitTimestamp) };
+        }),
+      ),
     );
   }
 
-  async readWrite<T>(
+  readWrite<T>(options: CommitOptions, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }> {
+    return this.#whileAborted(() => this.#readWrite(options, work));
+  }
+
+  /**
+   * The emulator runs one transaction at a time and aborts the others; that of a dead process stays open until a new one
+   * ends it, with a chance of one in five each. So there the wait between two tries is short.
+   */
+  async #whileAborted<T>(call: () => Promise<T>): Promise<T> {
+    const until = performance.now() + this.#config.transactionTimeoutMs;
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        const aborted = this.#config.emulator !== undefined && error instanceof StoreError && isAborted(error.cause);
+        if (!aborted || performance.now() > until) throw error;
+        await sleep(Math.random() * ABORTED_PAUSE_MS);
+      }
+    }
+  }
+
+  async #readWrite<T>(
     options: CommitOptions,
     work: (transaction: StoreTransaction) => Promise<T>,
   ): Promise<CommitResult & { readonly value: T }> {
     const requestOptions = { transactionTag: options.tag };
-    const { timeoutMs, transactionTimeoutMs } = this.#config;
+    const { timeoutMs, transactionTimeoutMs, emulator } = this.#config;
+    const isKept = (error: unknown): boolean => isSessionNotFound(error) || (emulator !== undefined && isAborted(error));
     try {
       return await this.#attempt('read-write transaction', async (database) => {
         // The runner waits for a session without a deadline; after this, there is one.
@@ -104,9 +136,9 @@ export class SpannerStore implements Store, SchemaAdmin {
             // `work` may have caught it, but no more can come of this transaction.
             if (failedRead !== undefined) throw failedRead;
           } catch (error) {
+            if (isKept(failedRead)) throw new KeptFromRunner('read failed', { cause: failedRead });
             // Raw, the runner knows it and starts again.
-            if (isGrpcError(failedRead) && failedRead.code === ABORTED) throw failedRead;
-            if (isSessionNotFound(failedRead)) throw new SessionGone('session gone', { cause: failedRead });
+            if (isAborted(failedRead)) throw failedRead;
             // Its locks would be freed after ten seconds anyway, so a rollback that fails is no failure.
             await transaction.rollback({ timeout: timeoutMs }).catch(() => undefined);
             const cause = error === failedRead ? spannerStoreError(error, this.#at('read in a transaction')) : error;
@@ -117,7 +149,7 @@ export class SpannerStore implements Store, SchemaAdmin {
             const [response] = await transaction.commit({ gaxOptions: { timeout: timeoutMs } });
             return { commitTimestamp: timestampText(response.commitTimestamp), value };
           } catch (error) {
-            throw isSessionNotFound(error) ? new SessionGone('session gone', { cause: error }) : error;
+            throw isKept(error) ? new KeptFromRunner('commit failed', { cause: error }) : error;
           }
         });
       });
@@ -234,7 +266,7 @@ export class SpannerStore implements Store, SchemaAdmin {
         return await call(database);
       } catch (caught) {
         if (caught instanceof WorkFailed) throw caught;
-        const error = caught instanceof SessionGone ? caught.cause : caught;
+        const error = caught instanceof KeptFromRunner ? caught.cause : caught;
         if (isInvalidMutationKey(error) && retries < MUTATION_KEY_RETRIES) continue;
         // The client holds on to sessions that are gone: the database was made anew, or a multiplexed one was too old.
         if (isSessionNotFound(error) && this.#database === database) this.#startAnew();
@@ -270,6 +302,10 @@ export class SpannerStore implements Store, SchemaAdmin {
       if (!isGrpcError(error) || error.code !== ALREADY_EXISTS) throw error;
     }
   }
+}
+
+function isAborted(error: unknown): error is Error {
+  return isGrpcError(error) && error.code === ABORTED;
 }
 
 async function endClient(client: Spanner, database: Database | undefined): Promise<void> {

@@ -45,7 +45,10 @@ export interface Subscriber {
   pause(): void;
   resume(): void;
   ping(): Promise<void>;
-  /** Hands out nothing more, nacks what is out and neither acked nor nacked, and resolves when acks given so far are sent, at the latest after `deadlineMs`. */
+  /**
+   * Hands out nothing more, gives back what is out and neither acked nor nacked, so that it comes again to whoever pulls,
+   * and resolves when acks given so far are sent, at the latest after `deadlineMs`.
+   */
   stop(deadlineMs: number): Promise<void>;
 }
 

@@ -21,8 +21,9 @@ const DEFAULT_LEASE_SECONDS = 60;
 
 /**
  * - subscription: default the topic's name and `-applier`.
- * - emulator: HOST:PORT of an emulator, which is asked without credentials. Without it PUBSUB_EMULATOR_HOST applies, as
- *   everywhere in Google's clients, and else Google's own endpoint with the default credentials.
+ * - emulator: HOST:PORT of an emulator, which is asked without credentials, and pulled from by unary calls. Without it
+ *   PUBSUB_EMULATOR_HOST applies, as everywhere in Google's clients, and else Google's own endpoint with the default
+ *   credentials.
  * - leaseSeconds: for how long a message is the subscriber's without a sign of life; 10 to 600, default 60. What a
  *   killed process held comes again after it; a process that stalls for longer gets its messages twice.
  * @throws AdapterConfigError

@@ -1,8 +1,9 @@
 /** The topic on Google Cloud Pub/Sub: `pubsub://PROJECT/TOPIC`. */
 import { v1 } from '@google-cloud/pubsub';
 import { checkPublish, PUBSUB_CAPABILITIES } from './limits.ts';
-import type { Publisher, Topic, TopicMessage } from './port.ts';
+import type { Publisher, Subscriber, Topic, TopicMessage } from './port.ts';
 import { clientOptions, connect, once, reached, readPubsubUrl, unavailable, within, type PubsubConfig } from './pubsub-client.ts';
+import { PubsubPuller } from './pubsub-puller.ts';
 import { PubsubSubscriber } from './pubsub-subscriber.ts';
 
 /** Of one publish, and of each call of ping and provision. */
@@ -22,9 +23,15 @@ export async function open(url: URL): Promise<Topic> {
   const config = readPubsubUrl(url);
   return {
     publisher: (): Publisher => new PubsubPublisher(config),
-    subscriber: () => new PubsubSubscriber(connect(config), config),
+    subscriber: () => subscriber(config),
     provision: () => provision(config),
   };
+}
+
+/** Streaming pull; unary pulls on an emulator, also where PUBSUB_EMULATOR_HOST names it. */
+function subscriber(config: PubsubConfig): Subscriber {
+  const pubsub = connect(config);
+  return pubsub.isEmulator ? new PubsubPuller(config) : new PubsubSubscriber(pubsub, config);
 }
 
 class PubsubPublisher implements Publisher {

@@ -68,7 +68,7 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
       // Each connection's way is disturbed as often on a stack with one proxy as on one with six.
       await sleep(rng.int(1500, 9000) / stack.proxies.length);
       const proxy = rng.pick(stack.proxies);
-      const fault = drawFault(rng, proxy.kinds);
+      const fault = drawFault(rng);
       const name = `${proxy.name} ${fault.kind}`;
       counts.connections[name] = (counts.connections[name] ?? 0) + 1;
       underWay.push(proxy.inject(fault));
@@ -104,9 +104,9 @@ export function startFaults(stack: ChaosStack, plan: FaultPlan): Faults {
 
 const WEIGHTS = { cut: 4, refuse: 1, stall: 2, 'lose-answers': 3, slow: 2 } satisfies Record<Fault['kind'], number>;
 
-function drawFault(rng: Rng, kinds: readonly Fault['kind'][]): Fault {
+function drawFault(rng: Rng): Fault {
   const ms = rng.chance(0.9) ? rng.int(50, 1500) : rng.int(1500, 7000);
-  const kind = rng.weighted(Object.fromEntries(kinds.map((k) => [k, WEIGHTS[k]])) as typeof WEIGHTS);
+  const kind = rng.weighted(WEIGHTS);
   if (kind === 'cut') return { kind };
   return kind === 'slow' ? { kind, ms, lagMs: rng.int(5, 200) } : { kind, ms };
 }

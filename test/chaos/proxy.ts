@@ -17,29 +17,24 @@ export type Fault =
   | { readonly kind: 'refuse' | 'stall' | 'lose-answers'; readonly ms: number }
   | { readonly kind: 'slow'; readonly ms: number; readonly lagMs: number };
 
-export const FAULT_KINDS = ['cut', 'refuse', 'stall', 'lose-answers', 'slow'] as const satisfies Fault['kind'][];
-
 type Mode = Fault | { readonly kind: 'pass' };
 
 export class Proxy {
   readonly name: string;
-  /** What this way may suffer. */
-  readonly kinds: readonly Fault['kind'][];
   readonly #server: Server;
   readonly #target: number;
   readonly #links = new Set<Link>();
   #mode: Mode = { kind: 'pass' };
 
-  private constructor(name: string, target: number, kinds: readonly Fault['kind'][]) {
+  private constructor(name: string, target: number) {
     this.name = name;
-    this.kinds = kinds;
     this.#target = target;
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.#accept(client));
   }
 
   /** In front of a port of 127.0.0.1. */
-  static async start(name: string, target: number, kinds: readonly Fault['kind'][] = FAULT_KINDS): Promise<Proxy> {
-    const proxy = new Proxy(name, target, kinds);
+  static async start(name: string, target: number): Promise<Proxy> {
+    const proxy = new Proxy(name, target);
     await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
     return proxy;
   }

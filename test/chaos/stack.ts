@@ -57,9 +57,7 @@ export async function startReal(folder: string, servers: Required<LocalServers>)
     gateway: await Proxy.start('gateway', port),
     sqs: await Proxy.start('sqs', portOf(servers.sqs.endpoint)),
     publish: await Proxy.start('publish', portOf(`http://${servers.pubsub.host}`)),
-    // Google's emulator goes on sending to streams that are gone, and later messages of a key to those that are there;
-    // Pub/Sub itself does not. So the applier's streams are held up and slowed down, and end only when it is killed.
-    pull: await Proxy.start('pull', portOf(`http://${servers.pubsub.host}`), ['stall', 'slow']),
+    pull: await Proxy.start('pull', portOf(`http://${servers.pubsub.host}`)),
     spanner: await Proxy.start('spanner', portOf(`http://${servers.spanner.host}`)),
     redis: await Proxy.start('redis', portOf(servers.redis.url)),
     eventbridge: await Proxy.start('eventbridge', portOf(servers.eventbridge.endpoint)),

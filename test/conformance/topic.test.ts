@@ -2,9 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { openTopic } from '../../ports/topic/index.ts';
+import type { Subscriber, Topic } from '../../ports/topic/port.ts';
+import { connect, readPubsubUrl, type PubsubConfig } from '../../ports/topic/pubsub-client.ts';
+import { PubsubSubscriber } from '../../ports/topic/pubsub-subscriber.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
-import { topicConformance } from './topic.ts';
+import { topicConformance, type TopicFixture } from './topic.ts';
 
 topicConformance(
   'sqlite',
@@ -17,14 +20,21 @@ topicConformance(
 );
 
 describeWithServer('pubsub', "on Google's emulator", ({ pubsub }) => {
-  topicConformance(
-    'pubsub',
-    async () => {
-      const url = `pubsub://test-${randomUUID()}/topic?emulator=${pubsub.host}`;
-      const open = () => openTopic(url);
-      return { topic: await open(), open, remove: async () => {} };
-    },
-    // The emulator holds them back when a subscriber has several streams.
-    { laterWhileOut: false },
-  );
+  const fixture = async (subscriber: (topic: Topic, url: URL) => Subscriber): Promise<TopicFixture> => {
+    const url = `pubsub://test-${randomUUID()}/topic?emulator=${pubsub.host}`;
+    const open = async (): Promise<Topic> => {
+      const topic = await openTopic(url);
+      return { ...topic, subscriber: () => subscriber(topic, new URL(url)) };
+    };
+    return { topic: await open(), open, remove: async () => {} };
+  };
+  // The emulator holds later ones back: from every other pull, and where a subscriber has several streams.
+  topicConformance('pubsub', () => fixture((topic) => topic.subscriber()), { laterWhileOut: false });
+  topicConformance('pubsub, streaming as from Google Cloud', () => fixture((_, url) => streaming(readPubsubUrl(url))), {
+    laterWhileOut: false,
+  });
 });
+
+function streaming(config: PubsubConfig): Subscriber {
+  return new PubsubSubscriber(connect(config), config);
+}

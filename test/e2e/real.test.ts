@@ -1,30 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import type { LocalServers } from '../../cli/local-servers/index.ts';
-import { freshDatabaseId, spannerUrl } from '../fixtures/stores.ts';
-import { Command, startDev, startRoles } from '../fixtures/stacks.ts';
+import { Command, realAdapters, startDev, startRoles } from '../fixtures/stacks.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
 import { endToEnd } from './contract.ts';
 
 const ALL = ['sqs', 'pubsub', 'spanner', 'redis', 'eventbridge'] as const;
-
-/** Adapter settings on the real servers, with names that no other test has. */
-function realAdapters({ sqs, pubsub, spanner, redis, eventbridge }: Required<LocalServers>): Record<string, string> {
-  const name = `e2e-${randomBytes(6).toString('hex')}`;
-  const local = 'region=us-east-1&credentials=local';
-  return {
-    SPANWAY_QUEUE: `sqs:${sqs.endpoint}/000000000000/${name}.fifo?${local}`,
-    SPANWAY_TOPIC: `pubsub://spanway-test/${name}?emulator=${pubsub.host}`,
-    SPANWAY_STORE: spannerUrl(spanner.host, freshDatabaseId()),
-    SPANWAY_CACHE: redis.url,
-    SPANWAY_EVENTS: `eventbridge:${name}?${local}&endpoint=${encodeURIComponent(eventbridge.endpoint)}`,
-    SPANWAY_SECRETS: 'env:',
-    SPANWAY_SECRET_PACK_SIGNING_KEYS: `k1 ${randomBytes(32).toString('base64')}`,
-    SPANWAY_SECRET_RECEIPT_KEYS: `r1 ${randomBytes(32).toString('base64')}`,
-  };
-}
 
 describeWithServer(ALL, 'end to end on the real servers, each role a process', (servers) => {
   endToEnd(async () => {

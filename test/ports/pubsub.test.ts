@@ -1,9 +1,10 @@
 /** The Pub/Sub adapter: its URL, and what it does where the topic is missing or nobody answers. */
+import { v1 } from '@google-cloud/pubsub';
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AdapterConfigError, PortUnavailableError } from '../../ports/errors.ts';
 import { openTopic } from '../../ports/topic/index.ts';
-import { readPubsubUrl } from '../../ports/topic/pubsub-client.ts';
+import { clientOptions, readPubsubUrl } from '../../ports/topic/pubsub-client.ts';
 import { describeWithServer } from '../servers.ts';
 
 const message = { data: Buffer.from('one'), attributes: {} };
@@ -94,5 +95,38 @@ describeWithServer('pubsub', "the Pub/Sub adapter on Google's emulator", ({ pubs
     await expect(publisher.publish('k', [message])).rejects.toBeInstanceOf(PortUnavailableError);
     await expect(publisher.ping()).rejects.toBeInstanceOf(PortUnavailableError);
     await expect(subscriber.ping()).rejects.toBeInstanceOf(PortUnavailableError);
+  });
+
+  it.each([
+    ['its lease ends', 10],
+    ['it is given back', 1],
+  ])('hands out what another held, once %s, ahead of what nobody had yet', async (_, leaseSeconds) => {
+    const url = new URL(`pubsub://test-${randomUUID()}/topic?emulator=${pubsub.host}&leaseSeconds=10`);
+    const config = readPubsubUrl(url);
+    const topic = await openTopic(url.href);
+    const publisher = topic.publisher();
+    const subscriber = topic.subscriber();
+    const killed = new v1.SubscriberClient(await clientOptions(config));
+    onTestFinished(async () => {
+      await Promise.all([publisher.close(), subscriber.stop(5_000), killed.close()]);
+    });
+    await topic.provision();
+    await publisher.publish(
+      'k',
+      ['one', 'two', 'three', 'four'].map((text) => ({ data: Buffer.from(text), attributes: {} })),
+    );
+    const { subscription } = config;
+    const [{ receivedMessages }] = await killed.pull({ subscription, maxMessages: 2 });
+    expect(receivedMessages).toHaveLength(2);
+    const ackIds = (receivedMessages ?? []).map(({ ackId }) => ackId ?? '');
+    await killed.modifyAckDeadline({ subscription, ackIds, ackDeadlineSeconds: leaseSeconds });
+    const texts: string[] = [];
+    await new Promise<void>((resolve) => {
+      subscriber.start(({ data, ack }) => {
+        ack();
+        if (texts.push(data.toString()) === 4) resolve();
+      }, limits);
+    });
+    expect(texts).toEqual(['one', 'two', 'three', 'four']);
   });
 });

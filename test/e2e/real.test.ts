@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { Command, realAdapters, startDev, startRoles } from '../fixtures/stacks.ts';
+import { realAdapters } from '../fixtures/real-adapters.ts';
+import { Command, startDev, startRoles } from '../fixtures/stacks.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
 import { endToEnd } from './contract.ts';

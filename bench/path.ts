@@ -92,9 +92,8 @@ async function measureReal(say: (line: string) => void, folder: string): Promise
     send('SIGCONT', 'applier');
     const applier = await rate(REAL_SUBMISSIONS, () => applied(ledger, before + REAL_SUBMISSIONS));
     const hops = { gateway, bridge, applier };
-    say(
-      `real servers: ${whole.toFixed(0)} submissions/s; each hop alone: ${JSON.stringify(hops, (_, value) => (typeof value === 'number' ? Math.round(value) : value))}`,
-    );
+    const alone = Object.entries(hops).map(([name, perSecond]) => `${name} ${perSecond.toFixed(0)}`);
+    say(`real servers: ${whole.toFixed(0)} submissions/s; each hop alone: ${alone.join(', ')}`);
     return { figures: { realSubmissionsPerSecond: whole, ...hops }, ratios: { slowestHop: whole / Math.min(...Object.values(hops)) } };
   } finally {
     await database?.close();

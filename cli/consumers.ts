@@ -16,12 +16,8 @@ export interface Consumers extends Role {
 export async function startConsumers(config: Config, onFatal: (error: unknown) => void): Promise<Consumers> {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const thread = new Worker(new URL(`consumers-thread.${extension}`, import.meta.url), { workerData: config });
-  const asked = new Map<'start' | Ask, PromiseWithResolvers<void>>();
-  const answer = (to: 'start' | Ask): Promise<void> => {
-    const promise = Promise.withResolvers<void>();
-    asked.set(to, promise);
-    return promise.promise;
-  };
+  const asked = new Map<'start' | Ask, { readonly resolve: () => void; readonly reject: (error: unknown) => void }>();
+  const answer = (to: 'start' | Ask): Promise<void> => new Promise((resolve, reject) => asked.set(to, { resolve, reject }));
   const started = answer('start');
   thread.on('message', (report: Report) => {
     if ('fatal' in report) {

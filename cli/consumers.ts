@@ -9,7 +9,7 @@ export type Ask = 'reload' | 'stop';
 export type Report = { readonly done: 'start' | Ask; readonly error?: unknown } | { readonly fatal: unknown };
 
 export interface Consumers extends Role {
-  /** The appliers resources are read again. @throws ResourceDefinitionError; then the ones before stay. */
+  /** The applier's resource files are read again. @throws ResourceDefinitionError; then the ones before stay. */
   reload(): Promise<void>;
 }
 
@@ -18,6 +18,7 @@ export async function startConsumers(config: Config, onFatal: (error: unknown) =
   const thread = new Worker(new URL(`consumers-thread.${extension}`, import.meta.url), { workerData: config });
   const asked = new Map<'start' | Ask, { readonly resolve: () => void; readonly reject: (error: unknown) => void }>();
   const answer = (to: 'start' | Ask): Promise<void> => new Promise((resolve, reject) => asked.set(to, { resolve, reject }));
+  let ended = false;
   const started = answer('start');
   thread.on('message', (report: Report) => {
     if ('fatal' in report) {
@@ -29,11 +30,17 @@ export async function startConsumers(config: Config, onFatal: (error: unknown) =
     if (report.error === undefined) resolve?.();
     else reject?.(report.error);
   });
-  thread.on('error', onFatal);
   // What was asked of a thread that has ended gets no other answer.
-  thread.on('exit', () => {
-    for (const { reject } of asked.values()) reject(new Error('the consumers have ended'));
+  const failed = (error: unknown): void => {
+    ended = true;
+    for (const { reject } of asked.values()) reject(error);
+    asked.clear();
+  };
+  thread.on('error', (error) => {
+    failed(error);
+    onFatal(error);
   });
+  thread.on('exit', () => failed(new Error('the thread of the consumers has ended')));
   await started;
   return {
     async reload() {
@@ -41,6 +48,7 @@ export async function startConsumers(config: Config, onFatal: (error: unknown) =
       await answer('reload');
     },
     async stop() {
+      if (ended) return;
       thread.postMessage('stop' satisfies Ask);
       await answer('stop');
       await thread.terminate();

@@ -64,6 +64,7 @@ export function makeClient(config: SqsConfig): SQSClient {
   return new SQSClient({
     ...config.client,
     maxAttempts: MAX_ATTEMPTS,
+    cacheMiddleware: true,
     requestHandler: {
       connectionTimeout: CONNECT_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,

@@ -1,15 +1,7 @@
 /** What `import … from 'spanway'` gives: all that a resource file and a Lambda file need, and the errors their author may meet. */
 export { type Static, Type } from 'typebox';
-export {
-  type AccessRule,
-  type Action,
-  defineResource,
-  isResource,
-  type Resource,
-  type ResourceOptions,
-  type RowOf,
-  type WriteAction,
-} from './schemas/resource/define.ts';
+export { type AccessRule, type Action, type WriteAction } from './schemas/resource/access.ts';
+export { defineResource, isResource, type Resource, type ResourceOptions, type RowOf } from './schemas/resource/define.ts';
 export { field } from './schemas/resource/fields.ts';
 export { type FieldProblem, ResourceDefinitionError, SpanwayError, ValidationError } from './schemas/errors.ts';
 export { bridgeHandlerFromEnvironment } from './cli/lambda.ts';

@@ -56,6 +56,19 @@ program
     process.stdout.write(`${lines.join('\n')}\n`);
   });
 
+program
+  .command('policy')
+  .description('what the access rules say')
+  .command('explain')
+  .argument('<method>')
+  .argument('<path>', 'as in /v1/orders/o1')
+  .description('whether a request is allowed, and what each rule says of it; exit code 1 if it is denied')
+  .requiredOption('--as <claims>', 'who asks, as JSON: {"tenant":"t1","scopes":["orders:write"]}, and roles, client and actor as needed')
+  .option('--body <json>', 'what it would carry')
+  .action(async (method: string, path: string, options: import('./commands/policy.ts').ExplainOptions) =>
+    (await import('./commands/policy.ts')).policyExplain(readConfig(), method, path, options),
+  );
+
 const schema = program.command('schema').description('tables made from the resources');
 schema
   .command('print')

@@ -21,5 +21,5 @@ export async function token(config: Config, options: TokenOptions): Promise<void
 /** Every scope that some rule of some resource asks for. */
 async function allScopes(config: Config): Promise<readonly string[]> {
   const resources = await ResourceFolder.open(config.schemas);
-  return [...new Set(resources.current.all().flatMap((r) => r.access.map((rule) => rule.scope)))];
+  return [...new Set(resources.current.all().flatMap((r) => r.access.flatMap((rule) => rule.scope ?? [])))];
 }

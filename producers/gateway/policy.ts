@@ -1,11 +1,50 @@
-/** What a caller may do: denied unless a rule of the resource allows it. */
-import type { Caller } from '../../schemas/envelope/envelope.ts';
-import type { Action, Resource } from '../../schemas/resource/define.ts';
+/** What a caller may do: denied unless a rule of the resource allows it (schemas/resource/access.ts). */
+import type { Caller, Mutation } from '../../schemas/envelope/envelope.ts';
+import { type Action, covers, type Grant, grantOf, readableFields, type Subject } from '../../schemas/resource/access.ts';
+import type { Resource } from '../../schemas/resource/define.ts';
+import type { Cell } from '../../schemas/resource/table.ts';
 import { RequestError } from './errors.ts';
 
-/** @throws RequestError (`forbidden`) */
-export function authorize(caller: Caller, resource: Resource, action: Action): void {
-  if (!resource.access.some((rule) => rule.actions.includes(action) && caller.scopes.includes(rule.scope))) {
-    throw new RequestError('forbidden', `this caller may not ${action} ${resource.name}`, { context: { resource: resource.name, action } });
-  }
+/** Before anything of the row is looked at. @throws RequestError (`forbidden`) where no rule is for this caller, or its agent, and action. */
+export function authorize(caller: Caller, resource: Resource, action: Action): Grant {
+  const grant = grantOf(resource.access, caller, action);
+  // The caller's own first: an agent is told of its own lack alone.
+  const [reason] = grant.flatMap((rules, i) => (rules.length > 0 ? [] : ([i === 0 ? 'action' : 'agent'] as const)));
+  if (reason !== undefined) throw forbidden(resource, action, reason);
+  return grant;
+}
+
+/** @throws RequestError (`forbidden`) where no rule reaches all that the mutation writes. */
+export function authorizeWrite(grant: Grant, resource: Resource, mutation: Mutation): void {
+  // The common rules look at no row.
+  if (grant.every((rules) => rules.some((rule) => !rule.fields && !rule.where))) return;
+  if (!covers(grant, subjectOf(resource, mutation))) throw forbidden(resource, mutation.op, 'row');
+}
+
+/** The fields beside the key that may be shown; undefined for all. @throws RequestError (`forbidden`) where no rule reaches the row with this key. */
+export function authorizeRead(grant: Grant, resource: Resource, key: readonly Cell[]): ReadonlySet<string> | undefined {
+  const cells = keyCells(resource, key);
+  if (!covers(grant, { cells, fields: [] })) throw forbidden(resource, 'read', 'row');
+  return readableFields(grant, cells);
+}
+
+export function subjectOf(resource: Resource, { op, key, value }: Mutation): Subject {
+  const cells = { ...value, ...keyCells(resource, key) };
+  if (op === 'delete') return { cells, fields: undefined };
+  // An insert names the fields it sets; an upsert writes the others too, as null.
+  const fields = Object.entries(value ?? {}).flatMap(([name, cell]) => (op === 'insert' && cell === null ? [] : [name]));
+  return { cells, fields };
+}
+
+function keyCells(resource: Resource, key: readonly Cell[]): Readonly<Record<string, Cell>> {
+  return Object.fromEntries(resource.key.map((field, i) => [field.name, key[i] ?? null]));
+}
+
+/** What the problem document's `reason` says: the caller may not do this at all; its agent may not; or not to this row. */
+export type ForbiddenReason = 'action' | 'agent' | 'row';
+
+function forbidden(resource: Resource, action: Action, reason: ForbiddenReason): RequestError {
+  const who = reason === 'agent' ? 'the agent that acts for this caller' : 'this caller';
+  const what = reason === 'row' ? `${action} this row of ${resource.name}, or these fields of it` : `${action} ${resource.name}`;
+  return new RequestError('forbidden', `${who} may not ${what}`, { context: { resource: resource.name, action, reason } });
 }

@@ -36,7 +36,8 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemType>> = {
   forbidden: {
     status: 403,
     title: 'Not allowed',
-    explanation: 'The token is valid, but no rule of the resource allows this action to its bearer.',
+    explanation:
+      'The token is valid, but no rule of the resource allows this to its bearer. "reason" is "action": not this action; "agent": not to the agent that acts for the bearer; or "row": not for these fields or values.',
   },
   unknown_resource: { status: 404, title: 'No such resource', explanation: 'No resource of this name is declared.' },
   unknown_route: { status: 404, title: 'No such route', explanation: 'Nothing answers this method and path.' },
@@ -80,11 +81,16 @@ interface Problem {
   readonly name: ProblemName;
   readonly detail: string;
   readonly errors?: readonly FieldProblem[];
+  /** Of a refusal by policy: see `ForbiddenReason`. */
+  readonly reason?: string;
   readonly retryAfterSeconds?: number;
 }
 
 function problemOf(error: Error): Problem {
-  if (error instanceof RequestError) return { name: error.code, detail: error.message };
+  if (error instanceof RequestError) {
+    const reason = error.context['reason'];
+    return { name: error.code, detail: error.message, ...(typeof reason === 'string' ? { reason } : {}) };
+  }
   if (error instanceof ValidationError) return { name: 'validation', detail: error.message, errors: error.problems };
   if (error instanceof UnavailableError) return { name: 'unavailable', detail: error.message, retryAfterSeconds: error.retryAfterSeconds };
   if (error instanceof StoreError && error.failure === 'transient') {
@@ -132,7 +138,7 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
-  const { name, detail, errors, retryAfterSeconds } = problemOf(error);
+  const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error);
   const { status, title } = PROBLEM_TYPES[name];
   if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
   if (status === 401) void reply.header('www-authenticate', 'Bearer');
@@ -141,7 +147,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
     .code(status)
     .header('correlation-id', request.id)
     .type('application/problem+json')
-    .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, ...(errors ? { errors } : {}) }));
+    .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, reason, errors }));
 }
 
 /** The pages that `type` points to. */

@@ -6,13 +6,14 @@ import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
 import { etagOf, noneMatch } from './headers.ts';
 import { keySegments, type RowRoute, resourceNamed } from './paths.ts';
-import { authorize } from './policy.ts';
+import { authorize, authorizeRead } from './policy.ts';
 
 export function readRoutes(app: FastifyInstance, parts: { resources: ResourceSource; store: Store }): void {
   app.get<RowRoute>('/:resource/*', async (request, reply) => {
     const resource = resourceNamed(parts.resources, request.params.resource);
-    authorize(request.caller, resource, 'read');
+    const grant = authorize(request.caller, resource, 'read');
     const key = resource.validators.key(keySegments(request));
+    const readable = authorizeRead(grant, resource, key);
     const columns = resource.fields.map((f) => f.column);
     const [cells] = await parts.store.read(resource.table, [[request.caller.tenant, ...key]], columns);
     if (!cells) throw new RequestError('row_not_found', `there is no row with this key in ${resource.name}`);
@@ -21,6 +22,9 @@ export function readRoutes(app: FastifyInstance, parts: { resources: ResourceSou
       void reply.header('etag', etagOf(version));
       if (!noneMatch(request.headers, version)) return reply.code(304).send();
     }
-    return Object.fromEntries(resource.fields.map((f, i) => [f.name, decodeCell(f.type, cells[i] ?? null, f.asNumber)]));
+    const shown = resource.fields.flatMap((field, i) =>
+      readable && !readable.has(field.name) && !resource.key.includes(field) ? [] : [[field, cells[i] ?? null] as const],
+    );
+    return Object.fromEntries(shown.map(([field, cell]) => [field.name, decodeCell(field.type, cell, field.asNumber)]));
   });
 }

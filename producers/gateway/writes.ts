@@ -1,14 +1,14 @@
 /** The routes that write: each makes mutations of what it was sent, and submits them. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { Mutation } from '../../schemas/envelope/envelope.ts';
+import type { Caller, Mutation } from '../../schemas/envelope/envelope.ts';
 import { generatedKeyFor } from '../../schemas/envelope/ids.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
-import { WRITE_ACTIONS, type WriteAction } from '../../schemas/resource/define.ts';
+import { WRITE_ACTIONS, type WriteAction } from '../../schemas/resource/access.ts';
 import type { RegisteredResource, ResourceSource } from '../../schemas/resource/registry.ts';
 import { RequestError } from './errors.ts';
 import { ifMatchOf } from './headers.ts';
 import { keySegments, type RowRoute, resourceNamed } from './paths.ts';
-import { authorize } from './policy.ts';
+import { authorize, authorizeWrite } from './policy.ts';
 import type { Submissions, Write } from './submissions.ts';
 
 export interface WriteSettings {
@@ -22,55 +22,54 @@ export function writeRoutes(
 ): void {
   const { resources, submissions, settings } = parts;
 
-  /** The resource of the path, if the caller may do this to it. */
-  function target(request: FastifyRequest<RowRoute>, action: WriteAction): RegisteredResource {
+  /** The resource of the path, if the caller may do this to it, and what makes sure that it may with this row. */
+  function target(request: FastifyRequest<RowRoute>, action: WriteAction): Target {
     const resource = resourceNamed(resources, request.params.resource);
-    authorize(request.caller, resource, action);
-    return resource;
+    return targetOf(request.caller, resource, action);
   }
 
   app.put<RowRoute>('/:resource/*', (request, reply) => {
-    const resource = target(request, 'upsert');
+    const { resource, permitted } = target(request, 'upsert');
     const key = resource.validators.key(keySegments(request));
     const { value } = resource.validators.row(bodyOf(request), key);
     return submissions.submit(request, reply, {
       route: `PUT ${resource.name}`,
-      mutations: () => [{ resource, mutation: { op: 'upsert', resource: resource.name, key, value } }],
+      mutations: () => [permitted({ op: 'upsert', resource: resource.name, key, value })],
       ...condition(request, resource),
     });
   });
 
   app.patch<RowRoute>('/:resource/*', (request, reply) => {
-    const resource = target(request, 'update');
+    const { resource, permitted } = target(request, 'update');
     const key = resource.validators.key(keySegments(request));
     const { value, merge } = resource.validators.patch(bodyOf(request), key);
     const mutation: Mutation = { op: 'update', resource: resource.name, key, value, ...(merge.length > 0 ? { merge } : {}) };
     return submissions.submit(request, reply, {
       route: `PATCH ${resource.name}`,
-      mutations: () => [{ resource, mutation }],
+      mutations: () => [permitted(mutation)],
       ...condition(request, resource),
     });
   });
 
   app.delete<RowRoute>('/:resource/*', (request, reply) => {
-    const resource = target(request, 'delete');
+    const { resource, permitted } = target(request, 'delete');
     const key = resource.validators.key(keySegments(request));
     return submissions.submit(request, reply, {
       route: `DELETE ${resource.name}`,
-      mutations: () => [{ resource, mutation: { op: 'delete', resource: resource.name, key } }],
+      mutations: () => [permitted({ op: 'delete', resource: resource.name, key })],
       ...condition(request, resource),
     });
   });
 
   app.post<RowRoute>('/:resource', (request, reply) => {
-    const resource = target(request, 'insert');
+    const { resource, permitted } = target(request, 'insert');
     refuseCondition(request);
     const body = bodyOf(request);
     return submissions.submit(request, reply, {
       route: `POST ${resource.name}`,
       mutations: (submissionId) => {
         const { key, value } = resource.validators.row(body, () => generatedKeyFor(submissionId));
-        return [{ resource, mutation: { op: 'insert', resource: resource.name, key, value } }];
+        return [permitted({ op: 'insert', resource: resource.name, key, value })];
       },
     });
   });
@@ -85,21 +84,37 @@ export function writeRoutes(
         throw new ValidationError([
           { pointer: `/mutations/${i}/resource`, rule: 'resource', message: `there is no resource ${item.resource}` },
         ]);
-      authorize(request.caller, resource, item.op);
-      return { resource, item };
+      return { ...targetOf(request.caller, resource, item.op), item };
     });
     return submissions.submit(request, reply, {
       route: 'POST submissions',
       mutations: (submissionId) =>
         allOf(
           targets.map(
-            ({ resource, item }, i) =>
+            ({ resource, permitted, item }, i) =>
               () =>
-                under(`/mutations/${i}`, () => ({ resource, mutation: mutationOf(resource, item, submissionId) })),
+                under(`/mutations/${i}`, () => permitted(mutationOf(resource, item, submissionId))),
           ),
         ),
     });
   });
+}
+
+interface Target {
+  readonly resource: RegisteredResource;
+  readonly permitted: (mutation: Mutation) => { readonly resource: RegisteredResource; readonly mutation: Mutation };
+}
+
+/** @throws RequestError (`forbidden`), and so does `permitted`. */
+function targetOf(caller: Caller, resource: RegisteredResource, action: WriteAction): Target {
+  const grant = authorize(caller, resource, action);
+  return {
+    resource,
+    permitted(mutation) {
+      authorizeWrite(grant, resource, mutation);
+      return { resource, mutation };
+    },
+  };
 }
 
 interface MutationBody {

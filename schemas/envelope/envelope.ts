@@ -4,7 +4,7 @@
  */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { PackError } from '../errors.ts';
-import { WRITE_ACTIONS, type WriteAction } from '../resource/define.ts';
+import { WRITE_ACTIONS, type WriteAction } from '../resource/access.ts';
 import type { Cell } from '../resource/table.ts';
 
 export const ENVELOPE_TYPE = 'dev.spanway.submission.v1';
@@ -27,6 +27,7 @@ export interface Caller {
   readonly subject: string;
   readonly tenant: string;
   readonly scopes: readonly string[];
+  readonly roles?: readonly string[];
   /** The client the token was issued to (RFC 9068 `client_id`, or `azp`). */
   readonly client?: string;
   /** Who acts for the subject (RFC 8693 `act`). */

@@ -1,18 +1,10 @@
 /** `defineResource`: what a team writes to declare a kind of entity, and the model everything else reads. */
 import type { Static, TObject } from 'typebox';
 import { ResourceDefinitionError } from '../errors.ts';
+import type { AccessRule, CompiledRule } from './access.ts';
+import { CellError, encodeCell } from './cells.ts';
 import { columnTypeOf, type FieldSchema } from './fields.ts';
-import type { ColumnDefinition, ColumnType, IndexDefinition, TableDefinition } from './table.ts';
-
-export const WRITE_ACTIONS = ['insert', 'update', 'upsert', 'delete'] as const;
-export type WriteAction = (typeof WRITE_ACTIONS)[number];
-export type Action = 'read' | WriteAction;
-
-/** One permission. A caller may do `actions` who has `scope`; what no rule allows is denied. */
-export interface AccessRule {
-  readonly actions: readonly Action[];
-  readonly scope: string;
-}
+import type { Cell, ColumnDefinition, ColumnType, IndexDefinition, TableDefinition } from './table.ts';
 
 type FieldName<S extends TObject> = keyof S['properties'] & string;
 
@@ -61,7 +53,7 @@ export interface Resource<Row = unknown> {
   readonly key: readonly Field[];
   readonly version?: Field;
   readonly parent?: { readonly resource: string; readonly onDelete: 'cascade' | 'reject' };
-  readonly access: readonly AccessRule[];
+  readonly access: readonly CompiledRule[];
   readonly tenantColumn: string;
   /** The table but for its parent's table name, which the registry fills in. */
   readonly table: TableDefinition;
@@ -127,6 +119,32 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
   const versions = fields.filter((f) => f.version);
   if (versions.length > 1) fail('it can have one commit timestamp');
   if (options.access.length === 0) fail('it has no access rules, so nobody could use it');
+  const access = options.access.map((rule, i): CompiledRule => {
+    const failRule = (what: string): never => fail(`access rule ${i + 1} ${what}`);
+    const { scope, roles, tenants, clients, agents } = rule;
+    if (rule.actions.length === 0) failRule('has no actions');
+    if ([scope, roles, tenants, clients, agents].every((condition) => condition === undefined))
+      failRule('says for whom in none of scope, roles, tenants, clients and agents');
+    for (const name of rule.fields ?? []) {
+      const { version } = fieldNamed(name);
+      if (version && rule.actions.some((action) => action !== 'read')) failRule(`lets write ${name}, which the database writes`);
+    }
+    if (rule.fields && rule.actions.includes('delete')) failRule('has fields, but a delete is of the whole row');
+    const { where, ...rest } = rule;
+    if (!where) return rest;
+    const values = Object.entries(where).map(([name, allowed]): [string, readonly Cell[]] => {
+      const { type } = fieldNamed(name);
+      if (!key.some((k) => k.name === name) && rule.actions.some((action) => action === 'read' || action === 'delete'))
+        failRule(`looks at ${name}, which is not in the key: a read or a delete has no value of it`);
+      try {
+        return [name, allowed.map((value) => encodeCell(type, value))];
+      } catch (error) {
+        if (!(error instanceof CellError)) throw error;
+        return failRule(`compares ${name} with a value that ${error.message}`);
+      }
+    });
+    return { ...rest, where: Object.fromEntries(values) };
+  });
 
   const tableName = options.table ?? name.replaceAll('-', '_');
   if (!/^[A-Za-z][A-Za-z0-9_]{0,127}$/.test(tableName)) fail(`${tableName} is no table name`);
@@ -158,7 +176,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
     key,
     ...(versions[0] ? { version: versions[0] } : {}),
     ...(options.parent ? { parent: { resource: options.parent.resource, onDelete: options.parent.onDelete ?? 'reject' } } : {}),
-    access: options.access,
+    access,
     tenantColumn,
     table,
   };

@@ -4,7 +4,7 @@ import { SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
 import orderLines from '../../schemas/order-lines.ts';
 import orders from '../../schemas/orders.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
-import type { AccessRule } from '../../schemas/resource/define.ts';
+import type { AccessRule } from '../../schemas/resource/access.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import allTypes from '../fixtures/all-types.ts';
 

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { StoreError } from '../../ports/errors.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
+import { logDenied } from './audit.ts';
 import { RequestError, type RequestFault, UnavailableError } from './errors.ts';
 
 interface ProblemType {
@@ -141,6 +142,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
   const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error);
   const { status, title } = PROBLEM_TYPES[name];
   if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
+  if (status === 401 || status === 403) logDenied(request, { reason: detail, ...(error instanceof RequestError ? error.context : {}) });
   if (status === 401) void reply.header('www-authenticate', 'Bearer');
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', String(retryAfterSeconds));
   void reply

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Store } from '../../ports/store/port.ts';
 import { decodeCell } from '../../schemas/resource/cells.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { logAllowed } from './audit.ts';
 import { RequestError } from './errors.ts';
 import { etagOf, noneMatch } from './headers.ts';
 import { keySegments, type RowRoute, resourceNamed } from './paths.ts';
@@ -14,6 +15,7 @@ export function readRoutes(app: FastifyInstance, parts: { resources: ResourceSou
     const grant = authorize(request.caller, resource, 'read');
     const key = resource.validators.key(keySegments(request));
     const readable = authorizeRead(grant, resource, key);
+    logAllowed(request, { action: 'read', resource: resource.name }, 'read');
     const columns = resource.fields.map((f) => f.column);
     const [cells] = await parts.store.read(resource.table, [[request.caller.tenant, ...key]], columns);
     if (!cells) throw new RequestError('row_not_found', `there is no row with this key in ${resource.name}`);

@@ -8,6 +8,7 @@ import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { timestampNow } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
+import { logAllowed } from './audit.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
 import type { PackSender } from './pack-sender.ts';
@@ -133,7 +134,7 @@ export class Submissions {
     }
     const shard = shardOf(aggregate, this.#settings.shardCount);
     await this.#sender.send(shard, text);
-    request.log.info({ submissionId, tenant: caller.tenant, subject: envelope.subject, shard }, 'accepted');
+    logAllowed(request, { action: lead.mutation.op, resource: envelope.subject, submissionId, shard }, 'accepted');
     const receipt: Receipt = {
       payloadHash: hash,
       correlationId: request.id,

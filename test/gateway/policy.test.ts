@@ -21,8 +21,9 @@ const ruled = defineResource({ name: 'orders', key: ['orderId'], schema: orders.
 
 describe('the rules of a resource', () => {
   let gateway: TestGateway;
+  let log: Record<string, unknown>[] = [];
   beforeAll(async () => {
-    gateway = await startTestGateway({ resources: new ResourceSet([ruled]) });
+    gateway = await startTestGateway({ resources: new ResourceSet([ruled]), onLog: (line) => log.push(line) });
     const key = { tenant: 't1', order_id: 'o1' };
     await gateway.store.commit(
       [
@@ -88,6 +89,25 @@ describe('the rules of a resource', () => {
       ).json<object>();
     expect(await read(robot)).toEqual({ orderId: 'o1', customer: 'c1', status: 'open' });
     expect(await read({})).toMatchObject({ orderId: 'o1', note: 'private' });
+  });
+
+  it('leave a line of each decision, with who, on whose behalf, what and why, and no value of a row', async () => {
+    log = [];
+    const caller = { subject: 'me', tenant: 't1', actor: 'robot' };
+    await asked(robot, 'PATCH', '/v1/orders/o1', { status: 'paid' });
+    await asked(robot, 'PATCH', '/v1/orders/o1', { status: 'paid', note: 'private' });
+    await asked(robot, 'GET', '/v1/orders/o1');
+    await asked({ ttlSeconds: -10 }, 'GET', '/v1/orders/o1');
+    const decisions = log.filter((line) => 'decision' in line);
+    expect(decisions).toMatchObject([
+      { decision: 'allow', ...caller, action: 'update', resource: 'orders/o1', submissionId: expect.any(String) },
+      { decision: 'deny', ...caller, action: 'update', resource: 'orders', reason: 'row' },
+      { decision: 'allow', ...caller, action: 'read', resource: 'orders' },
+      { decision: 'deny', reason: 'the token has expired', method: 'GET', route: '/v1/:resource/*' },
+    ]);
+    for (const line of decisions) expect(line['correlationId']).toEqual(expect.any(String));
+    expect(JSON.stringify(log)).not.toContain('private');
+    await gateway.queued();
   });
 });
 

@@ -1,0 +1,30 @@
+/** Each decision of the gateway as a log line: who, on whose behalf, what, why. The logger adds the correlation id. */
+import type { FastifyRequest } from 'fastify';
+
+/** What was decided about. Never a value of a row. */
+export interface Decision {
+  readonly action: string;
+  readonly resource: string;
+  readonly reason?: string;
+}
+
+/** A request that was let through: a read that is answered, or a write that the queue has, with its submission. */
+export function logAllowed(
+  request: FastifyRequest,
+  decision: Decision & { readonly submissionId?: string; readonly shard?: number },
+  text: string,
+): void {
+  request.log.info({ decision: 'allow', ...whoOf(request), ...decision }, text);
+}
+
+/** A request that policy or the token check refused. */
+export function logDenied(request: FastifyRequest, decision: Partial<Decision>): void {
+  request.log.warn({ decision: 'deny', ...whoOf(request), ...decision, method: request.method, route: request.routeOptions.url }, 'denied');
+}
+
+/** `subject` is on whose behalf, `actor` the agent that acts for it, if one does. */
+function whoOf({ caller }: FastifyRequest): object {
+  // A request whose token was refused has none.
+  const { issuer, subject, tenant, client, actor } = (caller as FastifyRequest['caller'] | undefined) ?? {};
+  return { issuer, subject, tenant, client, actor };
+}

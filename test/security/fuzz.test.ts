@@ -39,7 +39,7 @@ afterAll(() => gateway.close());
 
 interface Answer {
   readonly status: number;
-  readonly text: string;
+  readonly body: Buffer;
 }
 
 /** Undefined where the gateway hangs up without an answer. */
@@ -53,9 +53,13 @@ async function answerTo(request: FuzzRequest): Promise<Answer | undefined> {
   // The rest of the body is never sent.
   if (!isWhole(request)) socket.end();
   await once(socket, 'close');
-  const text = Buffer.concat(chunks).toString();
-  const status = /^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
-  return status === undefined ? undefined : { status: Number(status), text };
+  const all = Buffer.concat(chunks);
+  const start = all.indexOf('\r\n\r\n') + 4;
+  const head = all.toString('latin1', 0, start);
+  const status = /^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1];
+  // Bytes after a request that gave no length are another one, with an answer of its own.
+  const length = Number(/^content-length: (\d+)\r$/im.exec(head)?.[1] ?? 0);
+  return status === undefined ? undefined : { status: Number(status), body: all.subarray(start, start + length) };
 }
 
 /** What HTTP lets a server leave without an answer: a body without its end, or a tunnel. */
@@ -68,10 +72,10 @@ function checkAnswer(request: FuzzRequest, answer: Answer | undefined): void {
     if (isWhole(request)) throw new Error('there is no answer');
     return;
   }
-  const { status, text } = answer;
-  if (status >= 500) throw new Error(`the answer is ${status}: ${text}`);
+  const { status, body } = answer;
+  if (status >= 500) throw new Error(`the answer is ${status}: ${body.toString()}`);
   if (status < 400 || request.method === 'HEAD') return;
-  const problem = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)) as { type: string; status: number; correlationId: string };
+  const problem = JSON.parse(body.toString()) as { type: string; status: number; correlationId: string };
   expect(problem).toMatchObject({ status, correlationId: expect.any(String) as string });
   expect(Object.keys(PROBLEM_TYPES)).toContain(problem.type.replace('/problems/', ''));
 }

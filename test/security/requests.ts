@@ -75,7 +75,7 @@ function nearly(fields: Readonly<Record<string, fc.Arbitrary<unknown>>>): fc.Arb
   return fc
     .tuple(
       ...members.map((member) => fc.option(member, { freq: 12 })),
-      fc.option(fc.oneof(more, ...members), { freq: 1 / 8 }).map((member) => member),
+      fc.oneof({ weight: 8, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.oneof(more, ...members) }),
     )
     .map((given) => `{${given.filter((member) => member !== null).join(',')}}`);
 }
@@ -153,7 +153,7 @@ function spoiled(text: fc.Arbitrary<string>): fc.Arbitrary<Buffer> {
 const targetText = fc.string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)), maxLength: 40 });
 const segment = fc.oneof(
   fc.uint8Array({ maxLength: 12 }).map((bytes) => [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')),
-  fc.constantFrom('', '.', '..', '%2e%2e', '%', '%zz', '%00', '%2F', '%ed%a0%80', '__proto__', 'submissions', `${'k'.repeat(7000)}`),
+  fc.constantFrom('', '.', '..', '%2e%2e', '%', '%zz', '%00', '%2F', '%ed%a0%80', '__proto__', 'submissions', 'k'.repeat(7000)),
   targetText.filter((text) => !/[?#]/.test(text)),
 );
 const oddTarget = fc.oneof(

@@ -1,6 +1,7 @@
 /** The settings: read from the environment once, checked, frozen. Who else may read it, `eslint.boundaries.js` says. */
 import { SpanwayError } from '../schemas/errors.ts';
 import { MAX_COMMIT_MUTATIONS } from '../schemas/resource/cost.ts';
+import { MAX_KEY_BYTES } from '../schemas/resource/validate.ts';
 
 export class ConfigError extends SpanwayError {
   override readonly name = 'ConfigError';
@@ -113,6 +114,15 @@ export const SETTINGS = {
   maxSends: integer('SPANWAY_MAX_SENDS', 4, [1, 256], 'Sends to the queue under way at once'),
   maxPending: integer('SPANWAY_MAX_PENDING', 10_000, [1, 1_000_000], 'Writes that wait for the queue; past it they get 503'),
   maxBodyBytes: integer('SPANWAY_MAX_BODY_BYTES', 1_048_576, [1024, 10_485_760], "Bytes of a request's body"),
+  maxHeaderBytes: integer('SPANWAY_MAX_HEADER_BYTES', 16_384, [4096, 131_072], "Bytes of a request's line and headers"),
+  maxJsonDepth: integer('SPANWAY_MAX_JSON_DEPTH', 100, [8, 1000], "Levels of arrays and objects in a request's body"),
+  maxKeyBytes: integer('SPANWAY_MAX_KEY_BYTES', MAX_KEY_BYTES, [16, MAX_KEY_BYTES], "Bytes of a row's key, without the tenant"),
+  maxSubmissionBytes: optionalInteger(
+    'SPANWAY_MAX_SUBMISSION_BYTES',
+    'what the queue takes',
+    [1024, 1_048_576],
+    'Bytes of one submission as it travels',
+  ),
   maxMutations: integer('SPANWAY_MAX_MUTATIONS', 500, [1, 10_000], 'Mutations of one submission'),
   maxWaitSeconds: integer('SPANWAY_MAX_WAIT_SECONDS', 30, [0, 600], 'Longest wait for an outcome in one request'),
   maxWaiters: integer(

@@ -6,10 +6,10 @@ import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
 import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
-import { parseExactJson } from '../../schemas/resource/inexact-number.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
-import { checkCorrelationId, correlationIdOf } from './headers.ts';
+import { checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
@@ -36,6 +36,12 @@ export interface GatewaySettings
   extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
+  /** Of a request's line and headers together, in bytes. */
+  readonly maxHeaderBytes: number;
+  /** Levels of arrays and objects in a body. */
+  readonly maxJsonDepth: number;
+  /** One submission as it travels, in bytes; undefined: as much as the queue takes. */
+  readonly maxSubmissionBytes: number | undefined;
   /** Requests that wait for an outcome at once. */
   readonly maxWaiters: number;
   /** How long a receipt is kept for retries and pending statuses. */
@@ -58,15 +64,17 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
-    clientErrorHandler: answerBrokenRequest,
+    http: { maxHeaderSize: settings.maxHeaderBytes },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
     // A path is data here: its case and its slashes are the caller's.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
   });
 
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'buffer' }, (_request, body, done) => {
+  app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      done(null, parseBody(body as Buffer));
+      checkContentCoding(request.headers);
+      done(null, parseBody(body as Buffer, settings.maxJsonDepth));
     } catch (error) {
       done(error as Error);
     }
@@ -83,7 +91,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   const receipts = new Receipts(cache, settings.receiptTtlMs);
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
   // A pack of one, in its brackets.
-  const maxEnvelopeBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
+  const queueTakesBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
+  const maxEnvelopeBytes = Math.min(queueTakesBytes, settings.maxSubmissionBytes ?? queueTakesBytes);
   const sender = new PackSender(queue, parts.packSigner, settings);
   const submissions = new Submissions({
     sender,
@@ -130,19 +139,6 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     { prefix: '/v1' },
   );
   return app;
-}
-
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-
-/** Undefined for an empty body. */
-function parseBody(body: Buffer): unknown {
-  if (body.length === 0) return undefined;
-  try {
-    return parseExactJson(utf8.decode(body));
-  } catch (cause) {
-    const why = cause instanceof SyntaxError ? cause.message : 'it is not UTF-8';
-    throw new RequestError('malformed_json', `the body is not JSON: ${why}`, { cause });
-  }
 }
 
 function waitOf(text: string | undefined, maxSeconds: number): number {

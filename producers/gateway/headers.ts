@@ -21,6 +21,14 @@ export function checkCorrelationId(headers: IncomingHttpHeaders): void {
   }
 }
 
+/** A compressed body is refused: its size would be known only after it is unpacked. */
+export function checkContentCoding(headers: IncomingHttpHeaders): void {
+  const given = headers['content-encoding'];
+  if (given !== undefined && !/^(?:identity)?$/i.test(given)) {
+    throw new RequestError('unsupported_media_type', 'the body must come as it is, without a Content-Encoding');
+  }
+}
+
 function isCorrelationId(text: string): boolean {
   return /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(text);
 }

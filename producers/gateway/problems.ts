@@ -52,7 +52,7 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemType>> = {
   too_large: {
     status: 413,
     title: 'Too large',
-    explanation: 'The detail gives the limit that the queue, the topic or the database sets, and what the request has.',
+    explanation: 'The detail gives the limit that the gateway, the queue or the database sets.',
   },
   one_aggregate: {
     status: 422,
@@ -87,7 +87,7 @@ interface Problem {
   readonly retryAfterSeconds?: number;
 }
 
-function problemOf(error: Error): Problem {
+function problemOf(error: Error, request: FastifyRequest): Problem {
   if (error instanceof RequestError) {
     const reason = error.context['reason'];
     return { name: error.code, detail: error.message, ...(typeof reason === 'string' ? { reason } : {}) };
@@ -100,7 +100,10 @@ function problemOf(error: Error): Problem {
   // Fastify's own refusals: https://fastify.dev/docs/latest/Reference/Errors/
   switch ((error as Partial<FastifyError>).code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return { name: 'too_large', detail: 'the body is larger than the gateway takes' };
+      return {
+        name: 'too_large',
+        detail: `the body is larger than ${request.routeOptions.bodyLimit} bytes, which the gateway takes at most`,
+      };
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return { name: 'unsupported_media_type', detail: 'the content type must be application/json' };
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
@@ -114,7 +117,7 @@ function problemOf(error: Error): Problem {
 }
 
 /** For what is no HTTP request at all, where there is no request to answer to. https://nodejs.org/api/http.html#event-clienterror */
-export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, maxHeaderBytes: number): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;
@@ -122,7 +125,10 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
   const name = 'invalid_parameter';
   const [status, detail] =
     error.code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', 'the headers are too large']
+      ? [
+          '431 Request Header Fields Too Large',
+          `the request line and the headers are larger than ${maxHeaderBytes} bytes, which the gateway takes at most`,
+        ]
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? ['408 Request Timeout', 'the request did not arrive in time']
         : ['400 Bad Request', 'this is not a valid HTTP request'];
@@ -139,7 +145,7 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
-  const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error);
+  const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error, request);
   const { status, title } = PROBLEM_TYPES[name];
   if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
   if (status === 401 || status === 403) logDenied(request, { reason: detail, ...(error instanceof RequestError ? error.context : {}) });

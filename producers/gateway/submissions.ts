@@ -17,7 +17,7 @@ import type { Statuses } from './statuses.ts';
 
 export interface SubmissionSettings {
   readonly shardCount: number;
-  /** One envelope, in bytes: what the queue takes of one. */
+  /** One envelope, in bytes. */
   readonly maxEnvelopeBytes: number;
   /** Of one submission, as the database counts them. */
   readonly maxCommitMutations: number;
@@ -129,7 +129,7 @@ export class Submissions {
     if (bytes > this.#settings.maxEnvelopeBytes) {
       throw new RequestError(
         'too_large',
-        `the submission has ${bytes} bytes as it travels; the queue takes at most ${this.#settings.maxEnvelopeBytes}`,
+        `the submission has ${bytes} bytes as it travels; at most ${this.#settings.maxEnvelopeBytes} are taken`,
       );
     }
     const shard = shardOf(aggregate, this.#settings.shardCount);

@@ -14,6 +14,8 @@ import type { Submissions, Write } from './submissions.ts';
 export interface WriteSettings {
   /** Mutations of one submission. */
   readonly maxMutations: number;
+  /** Of a row's key without the tenant, in bytes; MAX_KEY_BYTES where it is higher. */
+  readonly maxKeyBytes: number;
 }
 
 export function writeRoutes(
@@ -30,7 +32,7 @@ export function writeRoutes(
 
   app.put<RowRoute>('/:resource/*', (request, reply) => {
     const { resource, permitted } = target(request, 'upsert');
-    const key = resource.validators.key(keySegments(request));
+    const key = resource.validators.key(keySegments(request), settings.maxKeyBytes);
     const { value } = resource.validators.row(bodyOf(request), key);
     return submissions.submit(request, reply, {
       route: `PUT ${resource.name}`,
@@ -41,7 +43,7 @@ export function writeRoutes(
 
   app.patch<RowRoute>('/:resource/*', (request, reply) => {
     const { resource, permitted } = target(request, 'update');
-    const key = resource.validators.key(keySegments(request));
+    const key = resource.validators.key(keySegments(request), settings.maxKeyBytes);
     const { value, merge } = resource.validators.patch(bodyOf(request), key);
     const mutation: Mutation = { op: 'update', resource: resource.name, key, value, ...(merge.length > 0 ? { merge } : {}) };
     return submissions.submit(request, reply, {
@@ -53,7 +55,7 @@ export function writeRoutes(
 
   app.delete<RowRoute>('/:resource/*', (request, reply) => {
     const { resource, permitted } = target(request, 'delete');
-    const key = resource.validators.key(keySegments(request));
+    const key = resource.validators.key(keySegments(request), settings.maxKeyBytes);
     return submissions.submit(request, reply, {
       route: `DELETE ${resource.name}`,
       mutations: () => [permitted({ op: 'delete', resource: resource.name, key })],
@@ -68,7 +70,7 @@ export function writeRoutes(
     return submissions.submit(request, reply, {
       route: `POST ${resource.name}`,
       mutations: (submissionId) => {
-        const { key, value } = resource.validators.row(body, () => generatedKeyFor(submissionId));
+        const { key, value } = resource.validators.row(body, () => generatedKeyFor(submissionId), settings.maxKeyBytes);
         return [permitted({ op: 'insert', resource: resource.name, key, value })];
       },
     });
@@ -93,7 +95,7 @@ export function writeRoutes(
           targets.map(
             ({ resource, permitted, item }, i) =>
               () =>
-                under(`/mutations/${i}`, () => permitted(mutationOf(resource, item, submissionId))),
+                under(`/mutations/${i}`, () => permitted(mutationOf(resource, item, submissionId, settings.maxKeyBytes))),
           ),
         ),
     });
@@ -164,14 +166,19 @@ function mutationsOf(body: unknown, maxMutations: number): readonly MutationBody
   return mutations as MutationBody[];
 }
 
-function mutationOf(resource: RegisteredResource, { op, key: given, value: body }: MutationBody, submissionId: string): Mutation {
+function mutationOf(
+  resource: RegisteredResource,
+  { op, key: given, value: body }: MutationBody,
+  submissionId: string,
+  maxKeyBytes: number,
+): Mutation {
   const { validators, name } = resource;
   const key =
     given === undefined
       ? undefined
       : under(
           '/key',
-          () => validators.key(given),
+          () => validators.key(given, maxKeyBytes),
           () => '',
         );
   if (op === 'delete') return { op, resource: name, key: key ?? [] };
@@ -180,7 +187,7 @@ function mutationOf(resource: RegisteredResource, { op, key: given, value: body 
       const { value, merge } = validators.patch(body, key ?? []);
       return { op, resource: name, key: key ?? [], value, ...(merge.length > 0 ? { merge } : {}) };
     }
-    const row = validators.row(body, key ?? (() => generatedKeyFor(submissionId)));
+    const row = validators.row(body, key ?? (() => generatedKeyFor(submissionId)), maxKeyBytes);
     return { op, resource: name, key: row.key, value: row.value };
   });
 }

@@ -45,6 +45,7 @@ const encoders: Record<ScalarType, (value: unknown, maxLength: number | undefine
   STRING(value, maxLength) {
     if (typeof value !== 'string') throw new CellError('type', 'must be a string');
     if (!value.isWellFormed()) throw new CellError('unicode', 'must not hold a lone surrogate');
+    // SQLite reads a text with U+0000 as ending there: https://www.sqlite.org/nulinstr.html. Every other hop would carry it.
     if (value.includes('\0')) throw new CellError('unicode', 'must not hold the NUL character');
     if (maxLength !== undefined && value.length > maxLength && [...value].length > maxLength) {
       throw new CellError('maxLength', `must have at most ${maxLength} characters`);
@@ -121,7 +122,7 @@ export function decodeCell(type: ColumnType, cell: Cell, asNumber: boolean): unk
   }
 }
 
-/** Levels of nesting that Spanner stores: https://cloud.google.com/spanner/docs/reference/standard-sql/data-types#json_type */
+/** Levels of nesting that Spanner stores: https://cloud.google.com/spanner/docs/working-with-json#specifications */
 const MAX_JSON_DEPTH = 80;
 
 /**

@@ -4,6 +4,7 @@ import addFormats from 'ajv-formats';
 import { type FieldProblem, ValidationError } from '../errors.ts';
 import { CellError, decodeCell, encodeCell, escapePointer } from './cells.ts';
 import type { Field, Resource } from './define.ts';
+import { InexactNumber } from './inexact-number.ts';
 import { isObject } from './merge-patch.ts';
 import type { Cell } from './table.ts';
 
@@ -18,11 +19,11 @@ type KeyOrMaker = readonly Cell[] | (() => string);
 
 export interface Validators {
   /** The whole row: each writable field that is not in the key, null where it was left out. `body` may repeat the key if it agrees. */
-  readonly row: (body: unknown, key: KeyOrMaker) => { readonly key: readonly Cell[]; readonly value: Cells };
+  readonly row: (body: unknown, key: KeyOrMaker, maxKeyBytes?: number) => { readonly key: readonly Cell[]; readonly value: Cells };
   /** The named fields of a merge patch (RFC 7396). `merge` lists JSON columns given an object, which merges into what is there. */
   readonly patch: (body: unknown, key: readonly Cell[]) => { readonly value: Cells; readonly merge: readonly string[] };
   /** The key from texts, as the segments of a path. */
-  readonly key: (segments: readonly unknown[]) => readonly Cell[];
+  readonly key: (segments: readonly unknown[], maxKeyBytes?: number) => readonly Cell[];
 }
 
 const ajv = new Ajv2020({ allErrors: true, strict: false, ownProperties: true });
@@ -52,7 +53,7 @@ export function compileValidators(resource: Resource): Validators {
   const partial = ajv.compile({ type: 'object', properties });
 
   function object(body: unknown): Record<string, unknown> {
-    if (isObject(body)) return body;
+    if (isObject(body) && !(body instanceof InexactNumber)) return body;
     throw new ValidationError([{ pointer: '', rule: 'type', message: 'must be a JSON object' }]);
   }
 
@@ -105,7 +106,7 @@ export function compileValidators(resource: Resource): Validators {
   }
 
   return {
-    row(body, key) {
+    row(body, key, maxKeyBytes = MAX_KEY_BYTES) {
       const problems: FieldProblem[] = [];
       const given = object(body);
       const cells = encode(given, problems);
@@ -113,7 +114,7 @@ export function compileValidators(resource: Resource): Validators {
       else for (const field of keyFields) if (field.generated && !(field.name in given)) cells[field.name] = key();
       check(whole, cells, problems);
       const rowKey = keyFields.map((f) => cells[f.name] ?? null);
-      if (problems.length === 0) checkKeyBytes(keyFields, rowKey, problems);
+      if (problems.length === 0) checkKeyBytes(keyFields, rowKey, maxKeyBytes, problems);
       if (problems.length > 0) throw new ValidationError(problems);
       return { key: rowKey, value: Object.fromEntries(valueFields.map((f) => [f.name, cells[f.name] ?? null])) };
     },
@@ -131,7 +132,7 @@ export function compileValidators(resource: Resource): Validators {
       const merge = valueFields.filter((f) => f.type.scalar === 'JSON' && !f.type.array && isObject(given[f.name])).map((f) => f.name);
       return { value, merge };
     },
-    key(segments) {
+    key(segments, maxKeyBytes = MAX_KEY_BYTES) {
       const problems: FieldProblem[] = [];
       if (segments.length !== keyFields.length) {
         const names = keyFields.map((f) => f.name).join(', ');
@@ -142,20 +143,20 @@ export function compileValidators(resource: Resource): Validators {
       const cells: Record<string, Cell> = encode(Object.fromEntries(keyFields.map((f, i) => [f.name, segments[i]])), problems);
       check(partial, cells, problems);
       const key = keyFields.map((f) => cells[f.name] ?? null);
-      checkKeyBytes(keyFields, key, problems);
+      checkKeyBytes(keyFields, key, maxKeyBytes, problems);
       if (problems.length > 0) throw new ValidationError(problems);
       return key;
     },
   };
 }
 
-function checkKeyBytes(fields: readonly Field[], key: readonly Cell[], problems: FieldProblem[]): void {
+function checkKeyBytes(fields: readonly Field[], key: readonly Cell[], maxBytes: number, problems: FieldProblem[]): void {
   const bytes = key.reduce<number>((sum, cell) => sum + Buffer.byteLength(String(cell ?? '')), 0);
-  if (bytes > MAX_KEY_BYTES) {
+  if (bytes > maxBytes) {
     problems.push({
       pointer: `/${fields[0]?.name ?? ''}`,
       rule: 'keyBytes',
-      message: `the key has ${bytes} bytes; at most ${MAX_KEY_BYTES} are stored`,
+      message: `the key has ${bytes} bytes; at most ${maxBytes} are taken`,
     });
   }
   fields.forEach((f, i) => {

@@ -87,9 +87,14 @@ export const SETTINGS = {
   cache: text('SPANWAY_CACHE', 'memory:', 'Cache and outcome signals: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process'),
   secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
   oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
-  oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", 'needed by `spanway gateway`'),
+  oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", "found by the issuer's discovery document"),
+  oidcIssuers: optional(
+    'SPANWAY_OIDC_ISSUERS',
+    'JSON file with several issuers, in place of `SPANWAY_OIDC_ISSUER`; what an issuer does not say there, the settings below say',
+  ),
   oidcAudience: text('SPANWAY_OIDC_AUDIENCE', 'spanway', 'The `aud` that a token must hold'),
   oidcAlgorithms: text('SPANWAY_OIDC_ALGORITHMS', 'RS256,PS256,ES256,EdDSA', 'Signature algorithms that are taken, asymmetric ones'),
+  oidcTokenTypes: text('SPANWAY_OIDC_TOKEN_TYPES', 'at+jwt', 'The `typ` that a token may have: `at+jwt`, `JWT`, `none` where it has none'),
   oidcTenantClaim: text('SPANWAY_OIDC_TENANT_CLAIM', 'tenant', 'The claim that names the tenant'),
   oidcClockToleranceSeconds: integer('SPANWAY_OIDC_CLOCK_TOLERANCE_SECONDS', 5, [0, 300], 'How far the clocks may differ'),
   packSignature: choice(

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 import { type Config, ConfigError } from './config.ts';
-import type { OidcIssuer } from './roles.ts';
+import type { OidcIssuer } from './issuers.ts';
 
 /** A URN: no address could be taken for it. */
 const ISSUER = 'urn:spanway:development';

@@ -11,11 +11,12 @@ import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import { openTopic } from '../ports/topic/index.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
-import { createIdentity } from '../producers/gateway/identity.ts';
+import { createIdentity, type IssuerSettings } from '../producers/gateway/identity.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
+import { readIssuers } from './issuers.ts';
 import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
 
 export interface Role {
@@ -37,15 +38,11 @@ export interface ResourceRoleContext extends RoleContext {
   readonly resources: ResourceSource;
 }
 
-export interface OidcIssuer {
-  readonly issuer: string;
-  readonly jwksUrl: string;
-}
-
 export async function startGatewayRole(
   { config, resources, log, cache: shared }: ResourceRoleContext,
-  oidc: OidcIssuer = configuredIssuer(config),
+  given?: readonly IssuerSettings[],
 ): Promise<Role & { readonly url: string }> {
+  const issuers = given ?? (await readIssuers(config));
   const secrets = await openSecrets(config.secrets);
   const packSigner = await followSigner(secrets, config.packSignature, log);
   const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
@@ -60,13 +57,7 @@ export async function startGatewayRole(
     log,
     packSigner: packSigner.current,
     receiptKeys: receiptKeys.current,
-    identity: createIdentity({
-      ...oidc,
-      audience: config.oidcAudience,
-      algorithms: algorithmsOf(config),
-      tenantClaim: config.oidcTenantClaim,
-      clockToleranceSeconds: config.oidcClockToleranceSeconds,
-    }),
+    identity: createIdentity(issuers),
     settings: {
       ...config,
       receiptTtlMs: config.receiptTtlSeconds * 1000,
@@ -178,24 +169,6 @@ export async function applySchema(
   } finally {
     await store.close();
   }
-}
-
-function configuredIssuer(config: Config): OidcIssuer {
-  const { oidcIssuer: issuer, oidcJwksUrl: jwksUrl } = config;
-  if (issuer === undefined || jwksUrl === undefined) {
-    throw new ConfigError('SPANWAY_OIDC_ISSUER and SPANWAY_OIDC_JWKS_URL are not set: the gateway must know whose tokens it takes');
-  }
-  if (!URL.canParse(jwksUrl)) throw new ConfigError(`SPANWAY_OIDC_JWKS_URL is ${JSON.stringify(jwksUrl)}; it must be a URL`);
-  return { issuer, jwksUrl };
-}
-
-function algorithmsOf(config: Config): readonly string[] {
-  const algorithms = config.oidcAlgorithms.split(',').map((a) => a.trim());
-  // RFC 8725, section 3.1: the keys are public, so a symmetric algorithm would let anyone sign.
-  const wrong = algorithms.find((a) => !/^(?:RS|PS|ES)(?:256|384|512)$|^EdDSA$/.test(a));
-  if (wrong !== undefined)
-    throw new ConfigError(`SPANWAY_OIDC_ALGORITHMS holds ${JSON.stringify(wrong)}, which is no asymmetric signature algorithm`);
-  return algorithms;
 }
 
 function backoffOf(config: Config): { readonly minMs: number; readonly maxMs: number } {

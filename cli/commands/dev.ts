@@ -6,6 +6,7 @@ import { holdExclusive } from '../../ports/sqlite/lock.ts';
 import { type Config, ConfigError, withAdapters } from '../config.ts';
 import { startConsumers } from '../consumers.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
+import { issuerOf } from '../issuers.ts';
 import { ensureDevelopmentKeys } from '../keys.ts';
 import { type LocalServers, type RunningServers, startLocalServers } from '../local-servers/index.ts';
 import { createLog } from '../log.ts';
@@ -48,7 +49,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     running.push(issuer);
     const consumers = await startConsumers(config, onFatal);
     running.push(consumers);
-    const gateway = await startGatewayRole({ ...context, log: log.child({ role: 'gateway' }) }, issuer);
+    const gateway = await startGatewayRole({ ...context, log: log.child({ role: 'gateway' }) }, [issuerOf(config, issuer)]);
     running.push(gateway);
     const unfollow = resources.follow(
       async (next) => {

@@ -9,7 +9,7 @@ import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
-import { checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
+import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
@@ -123,7 +123,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
       v1.decorateRequest('caller');
       v1.addHook('onRequest', async (request) => {
         checkCorrelationId(request.headers);
-        request.caller = await identity.verify(request.headers.authorization);
+        request.caller = await identity.verify(authorizationsOf(request.raw));
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;

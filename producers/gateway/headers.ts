@@ -1,11 +1,16 @@
 /** The request headers of the contract, each read once, each with its own refusal. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { RequestError } from './errors.ts';
 
 /** 32 digits; a UUID's are several times quicker to have than random bytes. */
 function randomHex(): string {
   return randomUUID().replaceAll('-', '');
+}
+
+/** Every Authorization header. `headers` has the first alone, and says nothing of others. https://nodejs.org/api/http.html#messageheaders */
+export function authorizationsOf({ rawHeaders }: IncomingMessage): readonly string[] {
+  return rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === 'authorization');
 }
 
 /** The caller's Correlation-Id, or a new one. */

@@ -1,0 +1,246 @@
+/** One tenant against another's rows, receipts and keys, by every route under /v1, and with whatever headers. */
+import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { applyBatch } from '../../consumers/applier/apply.ts';
+import { Breaker } from '../../consumers/applier/breaker.ts';
+import { planWork } from '../../consumers/applier/plan.ts';
+import { receiptId } from '../../schemas/envelope/ids.ts';
+import { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { envelopeText } from '../../schemas/envelope/pack.ts';
+import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
+import { resources } from '../fixtures/stores.ts';
+
+let gateway: TestGateway;
+beforeAll(async () => {
+  gateway = await startTestGateway();
+  await as('theirs', { method: 'PUT', url: '/v1/orders/o1', payload: theirs });
+  expect(await applyQueued()).toEqual(['applied']);
+});
+afterAll(() => gateway.close());
+
+/** The row of the other tenant. */
+const theirs = { customer: 'their customer', status: 'paid', note: 'their note' };
+const ours = { customer: 'our customer', status: 'open' };
+
+async function as(tenant: string, request: InjectOptions): Promise<LightMyRequestResponse> {
+  const authorization = `Bearer ${await gateway.token({ tenant })}`;
+  return gateway.app.inject({ ...request, headers: { ...request.headers, authorization } });
+}
+
+/** The outcomes of what is on the queue, once the applier has had it. */
+async function applyQueued(): Promise<string[]> {
+  const works = (await gateway.queued()).map((envelope) => planWork(envelope, envelopeText(envelope), resources));
+  const context = {
+    store: gateway.store,
+    log: pino({ level: 'silent' }),
+    settings: { backoff: { minMs: 1, maxMs: 5 }, maxAttempts: 3 },
+    signal: new AbortController().signal,
+    breaker: new Breaker({ opened: () => undefined, closed: () => undefined }),
+  };
+  const settled = await applyBatch(context, works);
+  return settled.map(({ verdict }) => verdict.reason ?? verdict.outcome);
+}
+
+async function theirRow(): Promise<Record<string, unknown>> {
+  return (await as('theirs', { method: 'GET', url: '/v1/orders/o1' })).json();
+}
+
+async function theirReceipt(): Promise<string> {
+  const response = await as('theirs', { method: 'PUT', url: '/v1/orders/o2', payload: theirs, headers: { 'idempotency-key': 'k1' } });
+  await applyQueued();
+  return response.json<{ id: string }>().id;
+}
+
+const write = (method: 'PUT' | 'PATCH' | 'DELETE' | 'POST', url: string, payload?: object): InjectOptions & { readonly url: string } => ({
+  method,
+  url,
+  ...(payload === undefined ? {} : { payload }),
+});
+
+/** Each route, with the other tenant's key: what the answer is, and what becomes of the write. */
+const attempts: Readonly<
+  Record<string, readonly (readonly [request: InjectOptions & { readonly url: string }, status: number, outcomes: readonly string[]])[]>
+> = {
+  'GET /v1/:resource/*': [
+    [{ method: 'GET', url: '/v1/orders/o1' }, 404, []],
+    [{ method: 'GET', url: '/v1/orders/theirs/o1' }, 422, []],
+    [{ method: 'GET', url: '/v1/orders/theirs%2Fo1' }, 404, []],
+    [{ method: 'GET', url: '/v1/orders/o1?tenant=theirs' }, 404, []],
+  ],
+  'HEAD /v1/:resource/*': [[{ method: 'HEAD', url: '/v1/orders/o1' }, 404, []]],
+  'PATCH /v1/:resource/*': [
+    [write('PATCH', '/v1/orders/o1', { note: 'x' }), 202, ['not_found']],
+    [{ ...write('PATCH', '/v1/orders/o1', { note: 'x' }), headers: { 'if-match': '*' } }, 202, ['precondition_failed']],
+    [write('PATCH', '/v1/orders/o1', { tenant: 'theirs' }), 422, []],
+  ],
+  'DELETE /v1/:resource/*': [[write('DELETE', '/v1/orders/o1'), 202, ['applied']]],
+  'POST /v1/:resource': [
+    [write('POST', '/v1/order-lines', { orderId: 'o1', lineNumber: 1, sku: 's', quantity: 1 }), 202, ['parent_not_found']],
+    [write('POST', '/v1/orders', { tenant: 'theirs', orderId: 'o1', ...ours }), 422, []],
+  ],
+  'POST /v1/submissions': [
+    [
+      write('POST', '/v1/submissions', { mutations: [{ op: 'update', resource: 'orders', key: ['o1'], value: { note: 'x' } }] }),
+      202,
+      ['not_found'],
+    ],
+    [write('POST', '/v1/submissions', { mutations: [{ op: 'delete', resource: 'orders', key: ['theirs', 'o1'] }] }), 422, []],
+    [write('POST', '/v1/submissions', { mutations: [{ op: 'delete', resource: 'orders', key: ['o1'], tenant: 'theirs' }] }), 422, []],
+    [write('POST', '/v1/submissions', { tenant: 'theirs', mutations: [{ op: 'delete', resource: 'orders', key: ['o1'] }] }), 422, []],
+  ],
+  // Last: the row of ours that it makes.
+  'PUT /v1/:resource/*': [[write('PUT', '/v1/orders/o1', ours), 202, ['applied']]],
+  'GET /v1/submissions/:id': [],
+  'HEAD /v1/submissions/:id': [],
+};
+
+describe("another tenant's row", () => {
+  for (const [route, requests] of Object.entries(attempts)) {
+    for (const [request, status, outcomes] of requests) {
+      it(`is neither seen nor changed by ${route}: ${request.url} ${JSON.stringify(request.payload ?? '')}`, async () => {
+        const before = await theirRow();
+        expect(before).toMatchObject(theirs);
+        const response = await as('ours', request);
+        expect(response.statusCode).toBe(status);
+        expect(response.body).not.toContain('their ');
+        expect(await applyQueued()).toEqual(outcomes);
+        expect(await theirRow()).toEqual(before);
+      });
+    }
+  }
+
+  it('is tried by every route that there is', () => {
+    // As `printRoutes` draws them: `│   └── :id (GET, HEAD)`, each under what its path begins with.
+    const routes: string[] = [];
+    const path: string[] = [];
+    for (const line of gateway.app.printRoutes({ commonPrefix: false }).split('\n')) {
+      const [, indent = '', part = '', methods = ''] = /^([ │]*)[├└]── (\S*)(?: \(([A-Z, ]+)\))?$/.exec(line) ?? [];
+      path.splice(indent.length / 4, Infinity, part);
+      for (const method of methods.split(', ').filter((m) => m !== ''))
+        routes.push(`${method} ${path.join('').replace(/(?<!\/)\*$/, '/*')}`);
+    }
+    expect(routes).toContain('GET /healthz');
+    expect(routes.filter((route) => route.includes(' /v1/')).sort()).toEqual(Object.keys(attempts).sort());
+  });
+
+  it('does not tell by a status, an outcome or an Idempotency-Key whether it is there', async () => {
+    for (const key of ['o1', 'none']) {
+      expect((await as('third', { method: 'GET', url: `/v1/orders/${key}` })).statusCode).toBe(404);
+      await as('third', write('PATCH', `/v1/orders/${key}`, { note: 'x' }));
+      expect(await applyQueued()).toEqual(['not_found']);
+    }
+    const request = { ...write('PUT', '/v1/orders/o9', ours), headers: { 'idempotency-key': 'same' } };
+    const [first, other] = [await as('theirs', request), await as('ours', { ...request, payload: { ...ours, note: 'another payload' } })];
+    expect([first.statusCode, other.statusCode]).toEqual([202, 202]);
+    expect(first.json<{ id: string }>().id).not.toBe(other.json<{ id: string }>().id);
+    expect(await applyQueued()).toEqual(['applied', 'applied']);
+  });
+});
+
+describe("another tenant's receipt", () => {
+  const notFound = async (id: string, tenant = 'ours'): Promise<void> => {
+    for (const url of [`/v1/submissions/${id}`, `/v1/submissions/${id}?wait=30`]) {
+      const response = await as(tenant, { method: 'GET', url });
+      expect([response.statusCode, response.json<{ type: string }>().type]).toEqual([404, '/problems/submission_not_found']);
+      expect(response.body).not.toContain('their ');
+    }
+    expect((await as(tenant, { method: 'HEAD', url: `/v1/submissions/${id}` })).statusCode).toBe(404);
+  };
+
+  it('shows nothing, at once, whatever is changed of it', async () => {
+    const id = await theirReceipt();
+    expect((await as('theirs', { method: 'GET', url: `/v1/submissions/${id}` })).json()).toMatchObject({ status: 'applied', key: ['o2'] });
+    await notFound(id);
+    const bytes = Buffer.from(id, 'base64url');
+    for (let i = 0; i < bytes.length; i += 1) {
+      const altered = Buffer.from(bytes);
+      altered[i] = (altered[i] ?? 0) ^ 0x80;
+      for (const tenant of ['ours', 'theirs']) await notFound(altered.toString('base64url'), tenant);
+    }
+  });
+
+  it('cannot be made of the parts of others, or without the key', async () => {
+    const id = await theirReceipt();
+    const mine = (await as('ours', write('PUT', '/v1/orders/o3', ours))).json<{ id: string }>().id;
+    await applyQueued();
+    const [a, b] = [Buffer.from(id, 'base64url'), Buffer.from(mine, 'base64url')];
+    const parts = { submissionId: '00000000-0000-4000-8000-000000000000', payloadHash: 'A'.repeat(22) };
+    const { key } = new KeyRing([{ id: 'x', key: Buffer.alloc(32) }]).current;
+    for (const forged of [
+      Buffer.concat([a.subarray(0, 32), b.subarray(32)]).toString('base64url'),
+      Buffer.concat([a.subarray(0, 16), b.subarray(16)]).toString('base64url'),
+      Buffer.concat([a.subarray(0, 32), Buffer.alloc(16)]).toString('base64url'),
+      receiptId(parts, 'ours', key),
+      id.slice(0, -1),
+      `${id}A`,
+      `${id}%00`,
+      id.toUpperCase(),
+      encodeURIComponent(`../submissions/${id}`),
+    ])
+      await notFound(forged);
+  });
+});
+
+describe('headers that proxies set, and others that sound like an identity', () => {
+  const unsigned = Buffer.from('{"sub":"admin","tenant":"theirs"}').toString('base64url');
+  const smuggled: Readonly<Record<string, string>> = {
+    'x-tenant': 'theirs',
+    'x-tenant-id': 'theirs',
+    tenant: 'theirs',
+    'x-spanway-tenant': 'theirs',
+    'x-user': 'admin',
+    'x-forwarded-user': 'admin',
+    'x-forwarded-email': 'admin@their.example',
+    'x-forwarded-groups': 'admins',
+    'x-forwarded-access-token': `e30.${unsigned}.`,
+    'x-auth-request-user': 'admin',
+    'x-remote-user': 'admin',
+    'remote-user': 'admin',
+    'x-scope': 'all-types:write',
+    'x-actor': 'admin',
+    'x-authenticated-userid': 'admin',
+    'x-consumer-username': 'admin',
+    'x-amzn-oidc-identity': 'admin',
+    'x-amzn-oidc-accesstoken': `e30.${unsigned}.`,
+    'x-amzn-oidc-data': `e30.${unsigned}.`,
+    'x-apigateway-api-userinfo': unsigned,
+    'x-goog-authenticated-user-email': 'accounts.google.com:admin@their.example',
+    'x-goog-iap-jwt-assertion': `e30.${unsigned}.`,
+    'x-ms-client-principal': unsigned,
+    'x-ms-client-principal-name': 'admin',
+    'x-endpoint-api-userinfo': unsigned,
+    'x-jwt-payload': unsigned,
+    'x-original-url': '/v1/orders/o1?tenant=theirs',
+    'x-rewrite-url': '/v1/orders/o1?tenant=theirs',
+    'x-http-method-override': 'DELETE',
+    'x-forwarded-for': '127.0.0.1',
+    cookie: 'tenant=theirs; AWSELBAuthSessionCookie-0=x',
+  };
+  const scopes = ['orders:read', 'orders:write'];
+
+  it('let nobody in', async () => {
+    for (const request of [write('PUT', '/v1/orders/o1', ours), { method: 'GET' as const, url: '/v1/orders/o1' }]) {
+      const response = await gateway.app.inject({ ...request, headers: smuggled });
+      expect(response.statusCode).toBe(401);
+      expect(response.body).not.toContain('their');
+    }
+    expect(await gateway.queued()).toEqual([]);
+  });
+
+  it('change nothing of who the token says calls', async () => {
+    const authorization = `Bearer ${await gateway.token({ tenant: 'plain', subject: 'somebody', scopes })}`;
+    const headers = { ...smuggled, authorization };
+    const read = await gateway.app.inject({ method: 'GET', url: '/v1/orders/o1', headers });
+    expect(read.statusCode).toBe(404);
+    const denied = await gateway.app.inject({ ...write('POST', '/v1/all-types', {}), headers });
+    expect(denied.statusCode).toBe(403);
+    const written = await gateway.app.inject({ ...write('PUT', '/v1/orders/o1', ours), headers });
+    expect(written.statusCode).toBe(202);
+    const [envelope, ...more] = await gateway.queued();
+    expect(more).toEqual([]);
+    expect(envelope?.data.caller).toEqual({ issuer: 'urn:spanway:development', subject: 'somebody', tenant: 'plain', scopes });
+    expect(envelope?.data.mutations).toMatchObject([{ op: 'upsert', key: ['o1'] }]);
+    expect(JSON.stringify(envelope)).not.toMatch(/their|admin/);
+  });
+});

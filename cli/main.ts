@@ -56,6 +56,11 @@ program
     process.stdout.write(`${lines.join('\n')}\n`);
   });
 
+program
+  .command('openapi')
+  .description('print the OpenAPI document of the API')
+  .action(async () => (await import('./commands/openapi.ts')).openapi(readConfig()));
+
 const schema = program.command('schema').description('tables made from the resources');
 schema
   .command('print')

@@ -11,6 +11,7 @@ import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
 import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
+import { openApiRoutes } from './openapi.ts';
 import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { Receipts } from './receipts.ts';
@@ -117,6 +118,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     return reply.code(status === 'unavailable' ? 503 : 200).send({ status, checks });
   });
   problemRoutes(app);
+  openApiRoutes(app, { resources, settings });
 
   void app.register(
     (v1, _options, done) => {

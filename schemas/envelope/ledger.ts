@@ -3,24 +3,27 @@ import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
 
-export type Outcome = 'applied' | 'rejected' | 'dead_lettered';
+export const OUTCOMES = ['applied', 'rejected', 'dead_lettered'] as const;
+export type Outcome = (typeof OUTCOMES)[number];
 
 /** Why a submission was rejected or dead-lettered. Stable: clients match on it. */
-export type Reason =
-  | 'already_exists'
-  | 'not_found'
-  | 'parent_not_found'
-  | 'has_children'
-  | 'precondition_failed'
-  | 'idempotency_key_reused'
-  | 'foreign_key'
-  | 'not_null'
-  | 'too_long'
-  | 'check_failed'
-  | 'unique_violation'
-  | 'constraint'
-  | 'unknown_resource'
-  | 'unknown_failure';
+export const REASONS = [
+  'already_exists',
+  'not_found',
+  'parent_not_found',
+  'has_children',
+  'precondition_failed',
+  'idempotency_key_reused',
+  'foreign_key',
+  'not_null',
+  'too_long',
+  'check_failed',
+  'unique_violation',
+  'constraint',
+  'unknown_resource',
+  'unknown_failure',
+] as const;
+export type Reason = (typeof REASONS)[number];
 
 /** Characters of a detail that are kept. */
 const MAX_DETAIL = 2000;

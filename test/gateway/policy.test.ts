@@ -23,7 +23,7 @@ describe('the rules of a resource', () => {
   let gateway: TestGateway;
   let log: Record<string, unknown>[] = [];
   beforeAll(async () => {
-    gateway = await startTestGateway({ resources: new ResourceSet([ruled]), onLog: (line) => log.push(line) });
+    gateway = await startTestGateway({ resources: { current: new ResourceSet([ruled]) }, onLog: (line) => log.push(line) });
     const key = { tenant: 't1', order_id: 'o1' };
     await gateway.store.commit(
       [

@@ -32,7 +32,7 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemType>> = {
     status: 401,
     title: 'No valid token',
     explanation:
-      'Send "Authorization: Bearer TOKEN" with a token that is signed by the configured issuer, for this audience, and not expired.',
+      'Send "Authorization: Bearer TOKEN" with a token that is signed by a configured issuer, for this audience, and not expired.',
   },
   forbidden: {
     status: 403,

@@ -8,7 +8,13 @@ import { escapePointer } from '../../schemas/resource/cells.ts';
 import { InexactNumber, parseExactJson } from '../../schemas/resource/inexact-number.ts';
 import { RequestError } from './errors.ts';
 
-const [QUOTE, BACKSLASH, COLON, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [0x22, 0x5c, 0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
 
 /** With its byte order mark, if it has one. */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -71,14 +77,11 @@ function shapeOf(text: string): { readonly depth: number; readonly members: numb
   let level = 0;
   let depth = 0;
   let members = 0;
-  let inString = false;
   for (let i = 0; i < text.length; i += 1) {
     const char = text.charCodeAt(i);
-    if (inString) {
-      if (char === QUOTE) inString = false;
-      else if (char === BACKSLASH) i += 1;
-    } else if (char === QUOTE) inString = true;
-    else if (char === COLON) members += 1;
+    if (char === QUOTE) {
+      for (i += 1; i < text.length && text.charCodeAt(i) !== QUOTE; i += 1) if (text.charCodeAt(i) === BACKSLASH) i += 1;
+    } else if (char === COLON) members += 1;
     else if (char === OPEN_ARRAY || char === OPEN_OBJECT) {
       level += 1;
       if (level > depth) depth = level;

@@ -15,6 +15,7 @@ export interface TokenRequest {
   readonly tenant: string;
   readonly subject: string;
   readonly scopes: readonly string[];
+  readonly roles?: readonly string[];
   /** Negative: a token that has expired. */
   readonly ttlSeconds: number;
   /** Who acts for the subject (RFC 8693). */
@@ -28,6 +29,7 @@ export async function signDevelopmentToken(config: Config, request: TokenRequest
     sub: request.subject,
     [config.oidcTenantClaim]: request.tenant,
     scope: request.scopes.join(' '),
+    ...(request.roles === undefined ? {} : { roles: request.roles }),
     ...(request.actor === undefined ? {} : { act: { sub: request.actor } }),
   })
     .setProtectedHeader({ alg: ALGORITHM, typ: 'at+jwt', kid: key.kid ?? '' })

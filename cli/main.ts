@@ -68,6 +68,8 @@ program
   .action(async (method: string, path: string, options: import('./commands/policy.ts').ExplainOptions) =>
     (await import('./commands/policy.ts')).policyExplain(readConfig(), method, path, options),
   );
+
+program
   .command('openapi')
   .description('print the OpenAPI document of the API')
   .action(async () => (await import('./commands/openapi.ts')).openapi(readConfig()));

@@ -13,6 +13,8 @@ export interface ClaimPaths {
   readonly tenant: ClaimPath;
   /** Words with spaces between them (RFC 8693, section 4.2), or an array of strings. */
   readonly scopes: ClaimPath;
+  /** In the same forms (RFC 9068, section 2.2.3.1). */
+  readonly roles: ClaimPath;
   /** The first that is there counts. */
   readonly client: readonly ClaimPath[];
   /** Who acts for the subject. */
@@ -23,6 +25,7 @@ export const STANDARD_CLAIMS: ClaimPaths = {
   subject: ['sub'],
   tenant: ['tenant'],
   scopes: ['scope'],
+  roles: ['roles'],
   client: [['client_id'], ['azp']],
   // RFC 8693, section 4.1: the outermost actor is the one that acts now.
   actor: ['act', 'sub'],
@@ -48,12 +51,14 @@ export function callerOf(payload: JWTPayload, { issuer, claims, tenants }: Claim
   if (actor === undefined && Object.hasOwn(payload, claims.actor[0])) {
     throw new RequestError('unauthenticated', `the token's ${shown(claims.actor)} claim names nobody`);
   }
+  const roles = wordsOf(at(payload, claims.roles));
   const client = claims.client.map((path) => nameAt(payload, path)).find((name) => name !== undefined);
   return {
     issuer,
     subject,
     tenant,
-    scopes: scopesOf(at(payload, claims.scopes)),
+    scopes: wordsOf(at(payload, claims.scopes)),
+    ...(roles.length === 0 ? {} : { roles }),
     ...(client === undefined ? {} : { client }),
     ...(actor === undefined ? {} : { actor }),
   };
@@ -92,9 +97,9 @@ function nameAt(payload: JWTPayload, path: ClaimPath): string | undefined {
   return typeof value === 'string' && value !== '' && value.isWellFormed() ? value : undefined;
 }
 
-function scopesOf(value: unknown): readonly string[] {
-  if (Array.isArray(value)) return value.filter((scope) => typeof scope === 'string');
-  return typeof value === 'string' ? value.split(' ').filter((scope) => scope !== '') : [];
+function wordsOf(value: unknown): readonly string[] {
+  if (Array.isArray(value)) return value.filter((word) => typeof word === 'string');
+  return typeof value === 'string' ? value.split(' ').filter((word) => word !== '') : [];
 }
 
 function shown(path: ClaimPath): string {

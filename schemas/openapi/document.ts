@@ -2,7 +2,8 @@
  * The HTTP API of a set of resources as an OpenAPI document: https://spec.openapis.org/oas/v3.1.1.html
  * What no access rule allows is left out: nobody can call it.
  */
-import type { Action, Resource, WriteAction } from '../resource/define.ts';
+import type { Action, WriteAction } from '../resource/access.ts';
+import type { Resource } from '../resource/define.ts';
 import type { ResourceSet } from '../resource/registry.ts';
 import { keyField, readField, type Schema, sentField } from './fields.ts';
 import {
@@ -312,7 +313,7 @@ function isWritable(resource: Resource): boolean {
 /** Each rule that allows it is enough by itself; undefined where there is none. */
 function scopesFor(resource: Resource, action: Action): Schema[] | undefined {
   const scopes = new Set(resource.access.filter((rule) => rule.actions.includes(action)).map((rule) => rule.scope));
-  return scopes.size === 0 ? undefined : [...scopes].map((scope) => ({ bearer: [scope] }));
+  return scopes.size === 0 ? undefined : [...scopes].map((scope) => ({ bearer: scope === undefined ? [] : [scope] }));
 }
 
 const SUFFIXES: Record<Exclude<Action, 'delete'>, string> = { read: 'Row', upsert: 'Upsert', insert: 'Insert', update: 'Patch' };

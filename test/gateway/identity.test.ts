@@ -49,7 +49,14 @@ describe('the issuers of a file', () => {
       audiences: ['spanway'],
       algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'],
       tokenTypes: ['at+jwt'],
-      claims: { subject: ['sub'], tenant: ['tid'], scopes: ['scope'], client: [['client_id'], ['azp']], actor: ['act', 'sub'] },
+      claims: {
+        subject: ['sub'],
+        tenant: ['tid'],
+        scopes: ['scope'],
+        roles: ['roles'],
+        client: [['client_id'], ['azp']],
+        actor: ['act', 'sub'],
+      },
       clockToleranceSeconds: 5,
     });
     expect(issuers[1]).toEqual({
@@ -59,7 +66,7 @@ describe('the issuers of a file', () => {
       audiences: ['api://spanway'],
       algorithms: ['RS256'],
       tokenTypes: ['JWT', 'none'],
-      claims: { subject: ['oid'], tenant: ['org', 'id'], scopes: ['scp'], client: [['appid']], actor: ['act', 'sub'] },
+      claims: { subject: ['oid'], tenant: ['org', 'id'], scopes: ['scp'], roles: ['roles'], client: [['appid']], actor: ['act', 'sub'] },
       clockToleranceSeconds: 0,
     });
     expect(issuers[2]?.keys).toEqual({ discoveryUrl: 'http://127.0.0.1:8000/.well-known/oauth-authorization-server' });
@@ -146,6 +153,7 @@ describe('a caller', () => {
       oid: 'person',
       org: { id: 't2' },
       scp: ['orders:read', 7, 'orders:write'],
+      groups: 'clerk auditor',
       appid: 'web',
       may: { by: { id: 'robot' } },
     };
@@ -153,6 +161,7 @@ describe('a caller', () => {
       subject: ['oid'],
       tenant: ['org', 'id'],
       scopes: ['scp'],
+      roles: ['groups'],
       client: [['cid'], ['appid']],
       actor: ['may', 'by', 'id'],
     } as const;
@@ -161,6 +170,7 @@ describe('a caller', () => {
       subject: 'person',
       tenant: 't2',
       scopes: ['orders:read', 'orders:write'],
+      roles: ['clerk', 'auditor'],
       client: 'web',
       actor: 'robot',
     });

@@ -15,6 +15,7 @@ const access: readonly AccessRule[] = [
   { actions: ['read'], scope: 'orders:read', agents: 'any', fields: ['customer', 'status'] },
   { actions: ['insert', 'update', 'upsert', 'delete'], scope: 'orders:write', agents: 'none', tenants: ['t1'] },
   { actions: ['update'], scope: 'orders:write', agents: ['robot'], fields: ['status'], where: { status: ['paid', 'shipped'] } },
+  { actions: ['delete'], roles: ['clerk', 'admin'], tenants: ['t2'] },
   { actions: ['insert'], clients: ['importer'], where: { orderId: ['i1'] } },
 ];
 const ruled = defineResource({ name: 'orders', key: ['orderId'], schema: orders.schema, access });
@@ -57,6 +58,8 @@ describe('the rules of a resource', () => {
   it.each([
     ['a caller for itself', {}, 'PUT', '/v1/orders/o1', whole, 202],
     ['a caller of another tenant', { tenant: 't2' }, 'PUT', '/v1/orders/o1', whole, '403 action'],
+    ['a caller with a role', { tenant: 't2', roles: ['clerk'] }, 'DELETE', '/v1/orders/o1', undefined, 202],
+    ['a caller with another role', { tenant: 't2', roles: ['guest'] }, 'DELETE', '/v1/orders/o1', undefined, '403 action'],
     ['a caller without the scope', { scopes: ['orders:read'] }, 'DELETE', '/v1/orders/o1', undefined, '403 action'],
     ['an agent, with the field and value that it may write', robot, 'PATCH', '/v1/orders/o1', { status: 'paid' }, 202],
     ['an agent, with another value', robot, 'PATCH', '/v1/orders/o1', { status: 'cancelled' }, '403 row'],

@@ -36,7 +36,11 @@ const meanings: Readonly<Record<number, Meaning>> = {
 
 /** `mutation`: the one being applied, inside its transaction still. */
 export function sqliteStoreError(error: unknown, file: SqliteFile, mutation?: StoreMutation): unknown {
-  if (error instanceof StoreError || !(error instanceof Error) || !('errcode' in error)) return error;
+  if (error instanceof StoreError || !(error instanceof Error)) return error;
+  // Of a file or statement that a stop has closed: whoever asks elsewhere, or later, is answered.
+  if ('code' in error && error.code === 'ERR_INVALID_STATE')
+    return new StoreError('transient', `sqlite ${file.path} is closed`, { context: { path: file.path }, cause: error });
+  if (!('errcode' in error)) return error;
   const code = Number(error.errcode);
   const at = mutation ? `${mutation.op} of ${mutation.table.name}: ` : '';
   const meaning = refine(code, error.message, file, mutation) ?? meanings[code] ?? meanings[code & 0xff] ?? { failure: 'unknown' };

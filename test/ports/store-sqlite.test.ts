@@ -161,3 +161,14 @@ it('works off more old rows than one sweep takes, a sweep a second', async () =>
   }
   expect(counts).toEqual([700, 200, 0, 0]);
 });
+
+it('says that it is closed as a failure that passes, to a read or write that a stop has overtaken', async () => {
+  const { store, close } = await openWithTables();
+  await store.commit([write('insert', ORDERS, order('o1'))], options);
+  await close();
+  expect(await failureOf(store.read(ORDERS, [['t', 'o1']], ['customer']))).toEqual({ failure: 'transient', reason: undefined });
+  expect(await failureOf(store.commit([write('insert', ORDERS, order('o2'))], options))).toEqual({
+    failure: 'transient',
+    reason: undefined,
+  });
+});

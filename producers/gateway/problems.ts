@@ -111,6 +111,10 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
       return { name: 'malformed_json', detail: error.message };
     case 'FST_ERR_BAD_URL':
       return { name: 'unknown_route', detail: 'the path is not a valid URL' };
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return { name: 'unknown_route', detail: 'no resource, problem type or submission has so long a name' };
+    case 'ECONNRESET':
+      return { name: 'invalid_parameter', detail: 'the connection ended before the request did' };
     default:
       return { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
   }

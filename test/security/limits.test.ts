@@ -112,3 +112,9 @@ describe('a limit that is set', () => {
     expect((await gateway.call({ ...put('o1', order), headers: { 'content-encoding': 'identity' } })).statusCode).toBe(202);
   });
 });
+
+it('a name in the path that is longer than any resource has is one that nothing answers', async () => {
+  const answer = await gateway.call({ method: 'GET', url: `/v1/${'k'.repeat(200)}/o1` });
+  expect(answer.statusCode).toBe(404);
+  expect(answer.json()).toMatchObject({ type: '/problems/unknown_route', correlationId: expect.any(String) as string });
+});

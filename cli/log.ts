@@ -1,4 +1,5 @@
 /** Structured logs: JSON lines on standard output, readable lines where a person looks on. */
+import { isatty } from 'node:tty';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import type { Config } from './config.ts';
@@ -6,5 +7,6 @@ import type { Config } from './config.ts';
 /** `role`: the one that the process runs; without it each line's own child says. */
 export function createLog(config: Pick<Config, 'logLevel'>, role?: string): Logger {
   const options = { level: config.logLevel, base: role === undefined ? {} : { role } };
-  return process.stdout.isTTY ? pino(options, pretty({ ignore: 'pid,hostname', sync: true })) : pino(options);
+  // Asked of the descriptor, since a thread's `process.stdout` is never a terminal.
+  return isatty(1) ? pino(options, pretty({ ignore: 'pid,hostname', sync: true })) : pino(options);
 }

@@ -5,6 +5,8 @@ import type { FastifyRequest } from 'fastify';
 export interface Decision {
   readonly action: string;
   readonly resource: string;
+  /** By its key: `orders/o1`. Of several, the first. */
+  readonly row?: string;
   readonly reason?: string;
 }
 

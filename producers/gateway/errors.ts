@@ -1,20 +1,9 @@
 /** What can go wrong with a request. `problems.ts` alone turns these into HTTP. */
 import { SpanwayError } from '../../schemas/errors.ts';
+import type { ProblemName } from '../../schemas/openapi/shared.ts';
 
-export type RequestFault =
-  | 'malformed_json'
-  | 'unsupported_media_type'
-  | 'invalid_parameter'
-  | 'unauthenticated'
-  | 'forbidden'
-  | 'unknown_resource'
-  | 'unknown_route'
-  | 'row_not_found'
-  | 'submission_not_found'
-  | 'idempotency_key_reused'
-  | 'too_large'
-  | 'one_aggregate'
-  | 'conditions_unsupported';
+/** The problem types that are the request's own fault and have no error class of their own. */
+export type RequestFault = Exclude<ProblemName, 'validation' | 'unavailable' | 'internal'>;
 
 /** A request that cannot be served as it is. The message is for the caller. */
 export class RequestError extends SpanwayError {

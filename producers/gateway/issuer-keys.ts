@@ -24,7 +24,8 @@ interface KeySet {
 
 /**
  * Finds the key of a token. However many tokens come, one fetch is under way at most, and a `kid` that is not there
- * makes at most one in `COOLDOWN_MS`, whether the issuer answers or not.
+ * makes at most one in `COOLDOWN_MS`, whether the issuer answers or not. (The cooldown of jose's `createRemoteJWKSet`
+ * counts from the last success, so while the issuer is down each request would ask it again.)
  * @throws UnavailableError when the keys cannot be fetched; jose's errors when none fits the token
  */
 export function issuerKeys(of: { readonly issuer: string; readonly keys: KeySource }, nowMs: () => number): JWTVerifyGetKey {

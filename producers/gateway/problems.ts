@@ -4,19 +4,12 @@ import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { StoreError } from '../../ports/errors.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
+import type { ProblemDescription, ProblemName } from '../../schemas/openapi/shared.ts';
 import { logDenied } from './audit.ts';
-import { RequestError, type RequestFault, UnavailableError } from './errors.ts';
+import { RequestError, UnavailableError } from './errors.ts';
 
-interface ProblemType {
-  readonly status: number;
-  readonly title: string;
-  /** Shown at the URL that `type` names. */
-  readonly explanation: string;
-}
-
-type ProblemName = RequestFault | 'validation' | 'unavailable' | 'internal';
-
-export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemType>> = {
+/** `explanation` is shown at the URL that `type` names. */
+export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = {
   malformed_json: { status: 400, title: 'The body is not JSON', explanation: 'The body must be one JSON text in UTF-8 (RFC 8259).' },
   unsupported_media_type: {
     status: 415,

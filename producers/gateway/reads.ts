@@ -6,7 +6,7 @@ import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { logAllowed } from './audit.ts';
 import { RequestError } from './errors.ts';
 import { etagOf, noneMatch } from './headers.ts';
-import { keySegments, type RowRoute, resourceNamed } from './paths.ts';
+import { keySegments, resourceNamed, rowName, type RowRoute } from './paths.ts';
 import { authorize, authorizeRead } from './policy.ts';
 
 export function readRoutes(app: FastifyInstance, parts: { resources: ResourceSource; store: Store }): void {
@@ -15,7 +15,7 @@ export function readRoutes(app: FastifyInstance, parts: { resources: ResourceSou
     const grant = authorize(request.caller, resource, 'read');
     const key = resource.validators.key(keySegments(request));
     const readable = authorizeRead(grant, resource, key);
-    logAllowed(request, { action: 'read', resource: resource.name }, 'read');
+    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource, key) }, 'read');
     const columns = resource.fields.map((f) => f.column);
     const [cells] = await parts.store.read(resource.table, [[request.caller.tenant, ...key]], columns);
     if (!cells) throw new RequestError('row_not_found', `there is no row with this key in ${resource.name}`);

@@ -11,6 +11,7 @@ import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { logAllowed } from './audit.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
+import { rowName } from './paths.ts';
 import type { PackSender } from './pack-sender.ts';
 import { apiKey, type Receipt, type Receipts } from './receipts.ts';
 import type { Statuses } from './statuses.ts';
@@ -110,7 +111,7 @@ export class Submissions {
       id: submissionId,
       source: '/spanway/gateway',
       type: ENVELOPE_TYPE,
-      subject: [lead.resource.name, ...lead.mutation.key.map((cell) => encodeURIComponent(String(cell)))].join('/'),
+      subject: rowName(lead.resource, lead.mutation.key),
       time: acceptedAt,
       datacontenttype: 'application/json',
       correlationid: request.id,
@@ -134,7 +135,7 @@ export class Submissions {
     }
     const shard = shardOf(aggregate, this.#settings.shardCount);
     await this.#sender.send(shard, text);
-    logAllowed(request, { action: lead.mutation.op, resource: envelope.subject, submissionId, shard }, 'accepted');
+    logAllowed(request, { action: lead.mutation.op, resource: lead.resource.name, row: envelope.subject, submissionId, shard }, 'accepted');
     const receipt: Receipt = {
       payloadHash: hash,
       correlationId: request.id,

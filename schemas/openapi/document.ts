@@ -8,7 +8,7 @@ import type { ResourceSet } from '../resource/registry.ts';
 import { keyField, readField, type Schema, sentField } from './fields.ts';
 import {
   commonSchemas,
-  type DocumentedProblem,
+  type ProblemName,
   HEADERS,
   headersOf,
   jsonOf,
@@ -71,11 +71,11 @@ export function openApiDocument(resources: ResourceSet, facts: ApiFacts): OpenAp
   };
 }
 
-const ANY_CALL: readonly DocumentedProblem[] = ['invalid_parameter', 'unauthenticated', 'internal', 'unavailable'];
-const OF_RESOURCE: readonly DocumentedProblem[] = [...ANY_CALL, 'forbidden', 'unknown_resource', 'validation'];
-const OF_ROW: readonly DocumentedProblem[] = [...OF_RESOURCE, 'unknown_route'];
-const OF_WRITE: readonly DocumentedProblem[] = ['conditions_unsupported', 'idempotency_key_reused', 'too_large'];
-const OF_BODY: readonly DocumentedProblem[] = ['malformed_json', 'unsupported_media_type'];
+const ANY_CALL: readonly ProblemName[] = ['invalid_parameter', 'unauthenticated', 'internal', 'unavailable'];
+const OF_RESOURCE: readonly ProblemName[] = [...ANY_CALL, 'forbidden', 'unknown_resource', 'validation'];
+const OF_ROW: readonly ProblemName[] = [...OF_RESOURCE, 'unknown_route'];
+const OF_WRITE: readonly ProblemName[] = ['conditions_unsupported', 'idempotency_key_reused', 'too_large'];
+const OF_BODY: readonly ProblemName[] = ['malformed_json', 'unsupported_media_type'];
 
 const TRACE_PARAMETERS = [parameter('correlationId'), parameter('traceparent'), parameter('tracestate')];
 const WRITE_PARAMETERS = [parameter('idempotencyKey'), parameter('prefer'), ...TRACE_PARAMETERS];

@@ -2,8 +2,8 @@
 import { OUTCOMES, REASONS } from '../envelope/ledger.ts';
 import type { Schema } from './fields.ts';
 
-/** The problem types that some operation answers with. The gateway has them with their words. */
-export type DocumentedProblem =
+/** The problem types of the API. The gateway has them with their words. */
+export type ProblemName =
   | 'malformed_json'
   | 'unsupported_media_type'
   | 'invalid_parameter'
@@ -27,7 +27,7 @@ export interface ProblemDescription {
   readonly explanation: string;
 }
 
-export type Problems = Readonly<Record<DocumentedProblem, ProblemDescription>>;
+export type Problems = Readonly<Record<ProblemName, ProblemDescription>>;
 
 export function reference(section: 'schemas' | 'parameters' | 'headers' | 'responses', name: string): Schema {
   return { $ref: `#/components/${section}/${name}` };
@@ -187,7 +187,7 @@ export class ProblemAnswers {
   }
 
   /** By status, as an operation lists them. */
-  of(names: readonly DocumentedProblem[]): Readonly<Record<string, Schema>> {
+  of(names: readonly ProblemName[]): Readonly<Record<string, Schema>> {
     const byStatus = Object.groupBy(names, (name) => this.#problems[name].status);
     return Object.fromEntries(
       Object.entries(byStatus).map(([status, group = []]) => {
@@ -198,7 +198,7 @@ export class ProblemAnswers {
     );
   }
 
-  #answer(status: number, names: readonly DocumentedProblem[]): Schema {
+  #answer(status: number, names: readonly ProblemName[]): Schema {
     const own = { type: 'object', properties: { type: { enum: names.map(problemType) }, status: { const: status } } };
     return {
       description: names.map((name) => `${this.#problems[name].title} (\`${problemType(name)}\`).`).join(' '),

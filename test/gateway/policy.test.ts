@@ -103,9 +103,9 @@ describe('the rules of a resource', () => {
     await asked({ ttlSeconds: -10 }, 'GET', '/v1/orders/o1');
     const decisions = log.filter((line) => 'decision' in line);
     expect(decisions).toMatchObject([
-      { decision: 'allow', ...caller, action: 'update', resource: 'orders/o1', submissionId: expect.any(String) },
+      { decision: 'allow', ...caller, action: 'update', resource: 'orders', row: 'orders/o1', submissionId: expect.any(String) },
       { decision: 'deny', ...caller, action: 'update', resource: 'orders', reason: 'row' },
-      { decision: 'allow', ...caller, action: 'read', resource: 'orders' },
+      { decision: 'allow', ...caller, action: 'read', resource: 'orders', row: 'orders/o1' },
       { decision: 'deny', reason: 'the token has expired', method: 'GET', route: '/v1/:resource/*' },
     ]);
     for (const line of decisions) expect(line['correlationId']).toEqual(expect.any(String));

@@ -14,8 +14,8 @@ import type { Envelope } from '../schemas/envelope/envelope.ts';
 import { ledgerMutations } from '../schemas/envelope/ledger.ts';
 import { envelopeText } from '../schemas/envelope/pack.ts';
 import { preparedStore, spannerUrl } from '../test/fixtures/stores.ts';
-import { medianOf, rate } from './measure.ts';
-import { benchResources, itemEnvelope, items, packsOf, PreparedSubscriber, ring } from './packs.ts';
+import { medianOf, rate } from './parts/measure.ts';
+import { benchResources, itemEnvelope, items, packsOf, PreparedSubscriber, ring } from './parts/packs.ts';
 import type { Results } from './run.ts';
 
 const SUBMISSIONS = 10_000;

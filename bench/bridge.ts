@@ -8,10 +8,10 @@
  * `--backlog N`: the bridge's memory while it works off a backlog of N envelopes.
  */
 import type { QueueEntry } from '../ports/queue/port.ts';
-import { measureBacklog } from './bridge-backlog.ts';
-import { bridging, byHand, orderedPublish, receiveAndDelete } from './bridge-runs.ts';
-import { onNewServers, packEntries, type Servers, singleEntries } from './bridge-servers.ts';
-import { percentile, rate } from './measure.ts';
+import { measureBacklog } from './parts/bridge-backlog.ts';
+import { bridging, byHand, orderedPublish, receiveAndDelete } from './parts/bridge-runs.ts';
+import { onNewServers, packEntries, type Servers, singleEntries } from './parts/bridge-servers.ts';
+import { percentile, rate } from './parts/measure.ts';
 import type { Results } from './run.ts';
 
 /** Envelopes of a pack, and how many packs are measured. */

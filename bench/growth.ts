@@ -11,8 +11,8 @@ import { Breaker } from '../consumers/applier/breaker.ts';
 import { planWork } from '../consumers/applier/plan.ts';
 import { envelopeText } from '../schemas/envelope/pack.ts';
 import { preparedStore } from '../test/fixtures/stores.ts';
-import { rate } from './measure.ts';
-import { benchResources, itemEnvelope } from './packs.ts';
+import { rate } from './parts/measure.ts';
+import { benchResources, itemEnvelope } from './parts/packs.ts';
 import type { Results } from './run.ts';
 
 const BATCH = 500;

@@ -12,9 +12,9 @@ import { startLocalServers } from '../cli/local-servers/index.ts';
 import { type DatabaseReader, openDatabase } from '../test/chaos/database.ts';
 import { realAdapters } from '../test/fixtures/real-adapters.ts';
 import { Client, type Command, prepareRoles, type RoleName, type Stack, startDev } from '../test/fixtures/stacks.ts';
-import { queueDrained } from './bridge-servers.ts';
-import { httpLoad } from './http-load.ts';
-import { percentile, rate } from './measure.ts';
+import { queueDrained } from './parts/bridge-servers.ts';
+import { httpLoad } from './parts/http-load.ts';
+import { percentile, rate } from './parts/measure.ts';
 import type { Results } from './run.ts';
 
 const CONNECTIONS = 64;

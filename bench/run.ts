@@ -13,18 +13,8 @@ export interface Bench {
   readonly bench: (say: (line: string) => void, args: readonly string[]) => Promise<Results>;
 }
 
-const NOT_BENCHES = new Set([
-  'run.ts',
-  'measure.ts',
-  'http-load.ts',
-  'packs.ts',
-  'bridge-servers.ts',
-  'bridge-runs.ts',
-  'bridge-backlog.ts',
-  'bridge-child.ts',
-]);
 const names = (await readdir(new URL('.', import.meta.url)))
-  .filter((file) => file.endsWith('.ts') && !NOT_BENCHES.has(file))
+  .filter((file) => file.endsWith('.ts') && file !== 'run.ts')
   .map((file) => file.slice(0, -3));
 const [name = '', ...args] = process.argv.slice(2);
 if (!names.includes(name)) {

@@ -90,6 +90,7 @@ async function work(stack: ChaosStack, options: ChaosOptions, violations: string
   } catch (error) {
     // What ends a run early is what it found: a write refused, a role that does not start, no progress.
     violations.push(`the run ended early: ${(error as Error).stack ?? String(error)}`);
+    for (const each of [client, direct]) each.giveUp(new Error('the run has ended'));
     return counts();
   } finally {
     violations.push(...writers.problems, ...calm.problems, ...client.wrong, ...direct.wrong);

@@ -10,7 +10,8 @@ import type { AddressInfo } from 'node:net';
  * - refuse: as long as it lasts, new connections are reset too.
  * - slow: every chunk takes longer by `lagMs`.
  * - stall: nothing passes, then all that was held does.
- * - lose-answers: requests pass, answers are dropped, then connections are reset: half-open.
+ * - lose-answers: requests pass, answers are dropped, then connections are reset: half-open. A connection that lost one
+ *   passes no other, whatever faults come meanwhile: TCP leaves no hole in a stream.
  */
 export type Fault =
   | { readonly kind: 'cut' }
@@ -87,6 +88,7 @@ class Link {
   readonly #client: Socket;
   readonly #server: Socket;
   readonly #mode: () => Mode;
+  #lostAnswer = false;
   readonly #held = new Map<Socket, { to: Socket; pieces: Piece[]; timer: NodeJS.Timeout | undefined }>();
 
   constructor(client: Socket, target: number, mode: () => Mode) {
@@ -120,7 +122,8 @@ class Link {
   #take(from: Socket, piece: Piece): void {
     const held = this.#held.get(from);
     const mode = this.#mode();
-    if (!held || (mode.kind === 'lose-answers' && from === this.#server && piece !== 'end')) return;
+    if (from === this.#server && piece !== 'end') this.#lostAnswer ||= mode.kind === 'lose-answers';
+    if (!held || (this.#lostAnswer && from === this.#server && piece !== 'end')) return;
     held.pieces.push(piece);
     if (mode.kind === 'stall') return;
     if (mode.kind === 'slow') held.timer ??= setTimeout(() => this.#deliver(from), mode.lagMs);

@@ -2,11 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { startLocalServers } from '../cli/local-servers/index.ts';
-import { openQueue } from '../ports/queue/index.ts';
-import type { Provisionable, Queue, QueueEntry } from '../ports/queue/port.ts';
-import { openTopic } from '../ports/topic/index.ts';
-import type { Topic } from '../ports/topic/port.ts';
+import { startLocalServers } from '../../cli/local-servers/index.ts';
+import { openQueue } from '../../ports/queue/index.ts';
+import type { Provisionable, Queue, QueueEntry } from '../../ports/queue/port.ts';
+import { openTopic } from '../../ports/topic/index.ts';
+import type { Topic } from '../../ports/topic/port.ts';
 import { orderEnvelope, packsOf } from './packs.ts';
 
 export interface Servers {

@@ -3,9 +3,9 @@ import { DeleteMessageBatchCommand, ReceiveMessageCommand } from '@aws-sdk/clien
 import { PubSub } from '@google-cloud/pubsub';
 import { pino } from 'pino';
 import { Consumer } from 'sqs-consumer';
-import { type BridgeSettings, startBridge } from '../consumers/bridge/bridge.ts';
-import type { Queue, QueueEntry } from '../ports/queue/port.ts';
-import { bound } from '../test/fixtures/queues.ts';
+import { type BridgeSettings, startBridge } from '../../consumers/bridge/bridge.ts';
+import type { Queue, QueueEntry } from '../../ports/queue/port.ts';
+import { bound } from '../../test/fixtures/queues.ts';
 import { type Line, sqsClient } from './bridge-servers.ts';
 
 /** Two loops share 16 shards best: each receive finds eight of them free. More loops find fewer messages each. */

@@ -5,9 +5,9 @@
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import type { QueueEntry } from '../ports/queue/port.ts';
+import type { QueueEntry } from '../../ports/queue/port.ts';
 import { fill, onNewServers, packEntries } from './bridge-servers.ts';
-import type { Results } from './run.ts';
+import type { Results } from '../run.ts';
 
 const ENVELOPES_A_PACK = 100;
 /** Made once and sent again and again, each time as a new message: a million signed envelopes would take minutes to make. */

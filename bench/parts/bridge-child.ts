@@ -1,7 +1,7 @@
 /** The bridge alone in a process, until the queue is empty; it tells its parent how large it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openQueue } from '../ports/queue/index.ts';
-import { openTopic } from '../ports/topic/index.ts';
+import { openQueue } from '../../ports/queue/index.ts';
+import { openTopic } from '../../ports/topic/index.ts';
 import type { Sample } from './bridge-backlog.ts';
 import { bridging } from './bridge-runs.ts';
 

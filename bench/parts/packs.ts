@@ -1,13 +1,13 @@
 /** Packs as the gateway makes them, prepared, and a subscriber that hands them out as fast as they are taken. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import type { Delivery, Subscriber, SubscriberLimits } from '../ports/topic/port.ts';
-import type { Envelope } from '../schemas/envelope/envelope.ts';
-import { shardOf } from '../schemas/envelope/ids.ts';
-import { KeyRing } from '../schemas/envelope/key-ring.ts';
-import { encodePack, envelopeText, type Pack } from '../schemas/envelope/pack.ts';
-import { defineResource, field, Type } from '../index.ts';
-import { ResourceSet } from '../schemas/resource/registry.ts';
-import { envelopeOf, orderUpsert } from '../test/fixtures/envelopes.ts';
+import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/port.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import { shardOf } from '../../schemas/envelope/ids.ts';
+import { KeyRing } from '../../schemas/envelope/key-ring.ts';
+import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
+import { defineResource, field, Type } from '../../index.ts';
+import { ResourceSet } from '../../schemas/resource/registry.ts';
+import { envelopeOf, orderUpsert } from '../../test/fixtures/envelopes.ts';
 
 export const ring = new KeyRing([{ id: 'bench', key: randomBytes(32) }]);
 export const SHARDS = 16;

@@ -1,0 +1,96 @@
+/**
+ * The gateway on SQS (fauxqs), against the route that people write by hand, Fastify and jose with a `SendMessage` for
+ * each request, on the same SQS server; and against that route with no queue behind it at all. Each server is a process
+ * of its own, the load generator another. Then, with the bridge at work too, how many requests SQS gets.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { PurgeQueueCommand } from '@aws-sdk/client-sqs';
+import { Client, type Command, prepareRoles } from '../test/fixtures/stacks.ts';
+import { queueDrained, sqsClient } from './parts/bridge-servers.ts';
+import { httpLoad } from './parts/http-load.ts';
+import { percentile, rate } from './parts/measure.ts';
+import type { Results } from './run.ts';
+
+const CONNECTIONS = 64;
+const COUNTED_CONNECTIONS = 256;
+const RUNS = 5;
+const REQUESTS = { gateway: 12_000, noQueue: 12_000, handWritten: 3_000 };
+const COUNTED = 20_000;
+const LOOK_MS = 50;
+
+type Server = keyof typeof REQUESTS;
+const SERVERS = Object.keys(REQUESTS) as Server[];
+
+export async function bench(say: (line: string) => void): Promise<Results> {
+  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
+  const children: ChildProcess[] = [];
+  const roles: Command[] = [];
+  /** A part as a process; it sends its URL once it listens. */
+  const child = async (name: string, ...args: string[]): Promise<string> => {
+    const process = fork(fileURLToPath(new URL(`parts/${name}.ts`, import.meta.url)), args);
+    children.push(process);
+    const [url] = (await once(process, 'message')) as [string];
+    return url;
+  };
+  try {
+    const sqs = await child('counting-sqs');
+    const queueUrl = `${sqs}/000000000000/accept.fifo`;
+    const queue = `sqs:${queueUrl}?region=us-east-1&credentials=local`;
+    const { url, start } = await prepareRoles(folder, { SPANWAY_QUEUE: queue, SPANWAY_LOG_LEVEL: 'warn' });
+    for (const name of ['issuer', 'gateway'] as const) roles.push(start(name));
+    const caller = new Client(url, folder);
+    while (!(await caller.call('GET', '/readyz').catch(() => undefined))) await sleep(LOOK_MS);
+    const key = await readFile(join(folder, 'development-issuer.json'), 'utf8');
+    const client = sqsClient(queueUrl);
+    const urls: Record<Server, string> = {
+      gateway: url,
+      noQueue: await child('accept-by-hand', key),
+      handWritten: await child('accept-by-hand', key, queueUrl),
+    };
+    const headers = { authorization: `Bearer ${await caller.token()}`, 'content-type': 'application/json' };
+    // Turn by turn, so that what else the machine does meets all of them.
+    const perSecond: Record<Server, number[]> = { gateway: [], noQueue: [], handWritten: [] };
+    for (let run = 0; run <= RUNS; run += 1) {
+      for (const server of SERVERS) {
+        const measured = await rate(REQUESTS[server], () => accepted(urls[server], CONNECTIONS, REQUESTS[server], headers));
+        // Nothing is compiled in the first one.
+        if (run > 0) perSecond[server].push(measured);
+        await client.send(new PurgeQueueCommand({ QueueUrl: queueUrl }));
+      }
+      say(run === 0 ? 'warmed up' : `run ${run}: ${SERVERS.map((s) => `${s} ${perSecond[s].at(-1)?.toFixed(0)}`).join(', ')} requests/s`);
+    }
+    const median = (server: Server): number => percentile(perSecond[server], 50);
+    roles.push(start('bridge'));
+    const before = await callsOf(sqs);
+    await accepted(url, COUNTED_CONNECTIONS, COUNTED, headers);
+    await queueDrained(queue);
+    const sqsRequestsPer1000 = ((await callsOf(sqs)) - before) / (COUNTED / 1000);
+    return {
+      figures: { gateway: median('gateway'), noQueueRoute: median('noQueue'), handWrittenRoute: median('handWritten'), sqsRequestsPer1000 },
+      ratios: { handWritten: median('gateway') / median('handWritten'), noQueue: median('gateway') / median('noQueue') },
+    };
+  } finally {
+    for (const role of roles.reverse()) await role.stop();
+    for (const process of children) process.kill();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function accepted(url: string, connections: number, amount: number, headers: Record<string, string>): Promise<void> {
+  const body = JSON.stringify({ customer: 'customer-1', status: 'open', total: '12.50' });
+  const request = () => ({ method: 'PUT', path: `/v1/orders/${randomUUID()}`, headers, body });
+  const statuses = await httpLoad({ url, connections, amount, request });
+  if (statuses.get(202) !== amount) throw new Error(`not all of ${amount} were accepted: ${JSON.stringify([...statuses])}`);
+}
+
+async function callsOf(sqs: string): Promise<number> {
+  const { calls } = (await (await fetch(`${sqs}/calls`)).json()) as { calls: number };
+  return calls;
+}

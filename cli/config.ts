@@ -117,6 +117,12 @@ export const SETTINGS = {
     'Bytes of one message; an envelope that is larger goes alone',
   ),
   maxSends: integer('SPANWAY_MAX_SENDS', 4, [1, 256], 'Sends to the queue under way at once'),
+  sendLingerMs: integer(
+    'SPANWAY_SEND_LINGER_MS',
+    5,
+    [0, 1000],
+    'How long a send waits to fill while others are under way; a lone write does not wait',
+  ),
   maxPending: integer('SPANWAY_MAX_PENDING', 10_000, [1, 1_000_000], 'Writes that wait for the queue; past it they get 503'),
   maxBodyBytes: integer('SPANWAY_MAX_BODY_BYTES', 1_048_576, [1024, 10_485_760], "Bytes of a request's body"),
   maxHeaderBytes: integer('SPANWAY_MAX_HEADER_BYTES', 16_384, [4096, 131_072], "Bytes of a request's line and headers"),

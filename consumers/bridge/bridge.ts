@@ -9,8 +9,11 @@ import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import { Deletes } from './deletes.ts';
 import { byShard, type Forwarding, forwardShard } from './forward.ts';
 
+/** How long a receive leaves messages to gather while others are being forwarded. */
+const GATHER_MS = 10;
+
 export interface BridgeSettings {
-  /** Receives under way at once. In flight are at most this many times the queue's batch. */
+  /** Receives at once, with what they brought until it is forwarded. In flight are at most this many times the queue's batch. */
   readonly receivers: number;
   /** How long one receive waits for a first message. */
   readonly receiveWaitMs: number;
@@ -43,27 +46,69 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
     backoff: settings.backoff,
   };
 
-  async function receiveLoop(): Promise<void> {
-    while (!signal.aborted) {
-      const messages = await untilPasses(
-        () =>
-          queue.receive({
-            maxCount: queue.capabilities.maxBatchCount,
-            waitMs: settings.receiveWaitMs,
-            visibilityMs: settings.visibilityMs,
-            signal,
-          }),
-        {
-          signal,
-          backoff: settings.backoff,
-          onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot receive from the queue; trying again'),
-        },
-      ).catch((error: unknown) => {
-        if (signal.aborted) return [];
-        throw error;
-      });
-      if (messages.length > 0) await forward(messages);
+  /** Receives under way, and those together with what they brought and is being forwarded. */
+  let receiving = 0;
+  let busy = 0;
+  /** The last receive was full, so there is more. */
+  let more = false;
+  /** What came since the last receive has had its time to gather. */
+  let gathered = true;
+  let failed = false;
+  const rounds = new Set<Promise<void>>();
+
+  /** Small receives cost as much as full ones: a second one is under way only where the first was full. */
+  function receiveMore(): void {
+    const due = (): boolean => (receiving === 0 ? busy === 0 || gathered || more : more);
+    while (!signal.aborted && !failed && busy < settings.receivers && due()) {
+      const round = receiveAndForward()
+        .catch((error: unknown) => {
+          failed = true;
+          onFatal(error);
+        })
+        .finally(() => {
+          busy -= 1;
+          rounds.delete(round);
+          receiveMore();
+        });
+      rounds.add(round);
     }
+  }
+
+  async function receiveAndForward(): Promise<void> {
+    busy += 1;
+    receiving += 1;
+    more = false;
+    const messages = await receive().finally(() => (receiving -= 1));
+    if (messages.length === 0) return;
+    more = messages.length === queue.capabilities.maxBatchCount;
+    gathered = false;
+    // A shard that has to wait for the topic holds up no other.
+    setTimeout(() => {
+      gathered = true;
+      receiveMore();
+    }, GATHER_MS);
+    receiveMore();
+    await forward(messages);
+  }
+
+  function receive(): Promise<readonly QueueMessage[]> {
+    return untilPasses(
+      () =>
+        queue.receive({
+          maxCount: queue.capabilities.maxBatchCount,
+          waitMs: settings.receiveWaitMs,
+          visibilityMs: settings.visibilityMs,
+          signal,
+        }),
+      {
+        signal,
+        backoff: settings.backoff,
+        onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot receive from the queue; trying again'),
+      },
+    ).catch((error: unknown) => {
+      if (signal.aborted) return [];
+      throw error;
+    });
   }
 
   /** All that one receive gave: the shards side by side, each in its order, and their deletes in as few calls as can be. */
@@ -103,11 +148,11 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
     }
   }
 
-  const loops = Array.from({ length: settings.receivers }, () => receiveLoop().catch(onFatal));
+  receiveMore();
   return {
     async stop() {
       stopping.abort(new Error('the bridge is stopping'));
-      await Promise.all(loops);
+      await Promise.all(rounds);
       await publisher.close();
     },
   };

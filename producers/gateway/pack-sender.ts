@@ -16,6 +16,8 @@ export interface PackSenderSettings {
   readonly maxPackBytes: number;
   /** Sends under way at once. */
   readonly maxSends: number;
+  /** How long a send that is not full waits for those under way, to leave with what gathers meanwhile. */
+  readonly sendLingerMs: number;
   /** Envelopes waiting or under way; past it the caller is told to come back. */
   readonly maxPending: number;
 }
@@ -40,6 +42,8 @@ export class PackSender {
   #pending = 0;
   #sends = 0;
   #scheduled = false;
+  #lingered = false;
+  #linger: NodeJS.Timeout | undefined;
   #idle: (() => void) | undefined;
 
   constructor(queue: Queue, signer: () => PackSigner, settings: PackSenderSettings) {
@@ -83,12 +87,27 @@ export class PackSender {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#sends < this.#settings.maxSends && this.#ready.size > 0) void this.#sendBatch();
+      while (this.#maySend()) void this.#sendBatch();
+      if (this.#ready.size === 0 || this.#sends === this.#settings.maxSends) return;
+      this.#linger ??= setTimeout(() => {
+        this.#linger = undefined;
+        this.#lingered = true;
+        this.#schedule();
+      }, this.#settings.sendLingerMs);
     });
+  }
+
+  /** Alone, full, or late: requests to the queue cost, and a few full ones carry more than many small ones. */
+  #maySend(): boolean {
+    if (this.#ready.size === 0 || this.#sends === this.#settings.maxSends) return false;
+    return this.#sends === 0 || this.#ready.size >= this.#queue.capabilities.maxBatchCount || this.#lingered;
   }
 
   async #sendBatch(): Promise<void> {
     this.#sends += 1;
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
+    this.#lingered = false;
     const { maxBatchCount, maxBatchBytes } = this.#queue.capabilities;
     const batch: { shard: number; items: Pending[]; entry: QueueEntry }[] = [];
     let bytes = 0;

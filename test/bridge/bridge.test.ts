@@ -127,6 +127,31 @@ describe('the bridge', () => {
     expect(deleted).toBe(2);
   });
 
+  it('lets a shard that cannot be published hold up no other', async () => {
+    const real = topic.publisher();
+    const away = Promise.withResolvers<undefined>();
+    run({
+      publisher: {
+        capabilities: real.capabilities,
+        async publish(key, messages) {
+          if (key === '1') await away.promise;
+          await real.publish(key, messages);
+        },
+        ping: () => real.ping(),
+        close: () => real.close(),
+      },
+    });
+    await send(1, 'a');
+    for (const text of ['x', 'y', 'z']) {
+      await send(2, text);
+      await until(() => textsOf(2).includes(text));
+    }
+    expect(textsOf(1)).toEqual([]);
+    away.resolve(undefined);
+    await until(() => textsOf(1).length === 1);
+    expect(await leftOnQueue()).toBe(0);
+  });
+
   it('lets a message come again when it cannot delete it, and so makes a duplicate and loses nothing', async () => {
     let failed = false;
     run({

@@ -10,7 +10,7 @@ import { startTestGateway } from '../fixtures/gateways.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
 const ring = new KeyRing([{ id: 'k1', key: randomBytes(32) }]);
-const settings: PackSenderSettings = { maxPackEnvelopes: 3, maxPackBytes: 100, maxSends: 1, maxPending: 50 };
+const settings: PackSenderSettings = { maxPackEnvelopes: 3, maxPackBytes: 100, maxSends: 1, sendLingerMs: 0, maxPending: 50 };
 
 /** A real queue whose sends can be held, and answered as a broken network would. */
 class HeldQueue {
@@ -67,6 +67,31 @@ describe('the pack sender', () => {
     await Promise.all(sent);
     expect(held.sends.map(bodies)).toEqual([['["a"]', '["b"]'], ['["c","d","e"]'], ['["f"]']]);
     expect(held.sends[0]?.map((entry) => entry.group)).toEqual(['1', '2']);
+  });
+
+  it('sends beside what is under way once the send is full', async () => {
+    const sender = new PackSender(held.queue, () => ring, { ...settings, maxSends: 2, sendLingerMs: 2 ** 30 });
+    const full = real.capabilities.maxBatchCount;
+    const sent = [sender.send(0, '0')];
+    await firstSend();
+    for (let shard = 1; shard < full; shard += 1) sent.push(sender.send(shard, String(shard)));
+    for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(held.sends).toHaveLength(1);
+    sent.push(sender.send(full, String(full)));
+    while (held.sends.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    expect(held.sends[1]).toHaveLength(full);
+    held.release();
+    await Promise.all(sent);
+  });
+
+  it('sends beside what is under way once it has waited', async () => {
+    const sender = new PackSender(held.queue, () => ring, { ...settings, maxSends: 2, sendLingerMs: 1 });
+    const sent = [sender.send(1, '1')];
+    await firstSend();
+    sent.push(sender.send(2, '2'));
+    while (held.sends.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    held.release();
+    await Promise.all(sent);
   });
 
   it('answers no one before the queue has acknowledged', async () => {

@@ -56,7 +56,7 @@ async function apply(context: ApplyContext, works: readonly Work[], way: Way): P
 
 /** One submission that the store does not take: by its own fault, or for no known reason however often it is tried. */
 async function settleAlone(context: ApplyContext, work: Work, error: StoreError): Promise<Settled> {
-  if (error.failure !== 'unknown') return record(context, work, rejection(error));
+  if (error.failure !== 'unknown') return record(context, work, rejection(tellable(work, error)));
   const { log, settings, signal } = context;
   const ids = { submissionId: work.envelope.id, correlationId: work.envelope.correlationid };
   try {
@@ -65,18 +65,28 @@ async function settleAlone(context: ApplyContext, work: Work, error: StoreError)
       backoff: settings.backoff,
       max: settings.maxAttempts - 1,
       when: (failure) => storeError(failure).failure === 'unknown',
-      onFailure: (err, attempt) => log.warn({ err, attempt, ...ids }, 'a submission fails for no known reason'),
+      onFailure: (failure, attempt) =>
+        log.warn({ err: tellable(work, storeError(failure)), attempt, ...ids }, 'a submission fails for no known reason'),
     });
     return settled as Settled;
   } catch (last) {
     if (signal.aborted) throw last;
-    const failure = storeError(last);
+    const failure = tellable(work, storeError(last));
     const verdict: Verdict =
       failure.failure === 'unknown'
         ? { outcome: 'dead_lettered', reason: 'unknown_failure', detail: chainOf(failure) }
         : rejection(failure);
     return record(context, work, verdict);
   }
+}
+
+/** A database quotes in its words the values that it refuses. Where a field is sensitive they go no further. */
+function tellable({ plan }: Work, error: StoreError): StoreError {
+  const resource = 'writes' in plan ? plan.writes.find((write) => write.resource.fields.some((f) => f.sensitive))?.resource : undefined;
+  if (!resource) return error;
+  const text = `the database refused it, and ${resource.name} has a sensitive field, so its words are not kept`;
+  const { failure, reason, context } = error;
+  return new StoreError(failure, text, { context, ...(reason === undefined ? {} : { reason }) });
 }
 
 /** What is no failure of the store was raised while deciding a submission: a fault that ends that one, not the lane. */

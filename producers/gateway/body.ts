@@ -57,7 +57,8 @@ function parseAs(parse: (text: string) => unknown, text: string): unknown {
   try {
     return parse(text);
   } catch (cause) {
-    throw malformed((cause as SyntaxError).message, cause);
+    // V8 quotes the body around what it did not expect.
+    throw malformed((cause as SyntaxError).message.replace(/, (?:\.{3})?".*"(?:\.{3})? is not valid JSON$/s, ''));
   }
 }
 

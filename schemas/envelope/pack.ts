@@ -70,8 +70,9 @@ export function openPack(body: Buffer, attributes: Readonly<Record<string, strin
   let parsed: unknown;
   try {
     parsed = JSON.parse(body.toString('utf8'));
-  } catch (cause) {
-    throw new PackError('not_a_pack', 'the body is not JSON', { cause });
+  } catch {
+    // The parser's own words quote the body.
+    throw new PackError('not_a_pack', 'the body is not JSON');
   }
   if (!Array.isArray(parsed) || parsed.length !== Number(read.count))
     throw new PackError('not_a_pack', `the body is not a batch of ${read.count}`);

@@ -42,6 +42,8 @@ export interface Field {
   /** An INT64 whose declared bounds fit in a double: a JSON integer to callers. */
   readonly asNumber: boolean;
   readonly generated: boolean;
+  /** Its values reach no log, no event and no error. */
+  readonly sensitive: boolean;
   readonly schema: FieldSchema;
 }
 
@@ -95,6 +97,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
       version: schema.commitTimestamp === true,
       asNumber: type.scalar === 'INT64' && schema.type !== 'string' && schema.items?.type !== 'string',
       generated: schema.generated === 'uuid',
+      sensitive: schema.sensitive === true,
       schema,
     };
   });
@@ -113,6 +116,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
   const key = options.key.map(fieldNamed);
   for (const k of key) {
     if (k.nullable) fail(`key field ${k.name} must not be optional`);
+    if (k.sensitive) fail(`key field ${k.name} must not be sensitive: keys stand in URLs, logs and events`);
     if (k.type.array || !KEY_TYPES.has(k.type.scalar)) fail(`key field ${k.name} must be one of ${[...KEY_TYPES].join(', ')}`);
   }
   for (const f of fields) if (f.generated && !key.includes(f)) fail(`field ${f.name}: only a key field can be generated`);

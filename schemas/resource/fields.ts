@@ -2,7 +2,8 @@
  * Fields whose Spanner type plain JSON Schema cannot say, as TypeBox schemas. Everything else is written with
  * TypeBox itself: `Type.String({ maxLength })` is STRING, `Type.Number()` FLOAT64, `Type.Boolean()` BOOL,
  * `Type.Enum([...])` STRING, `Type.Array(scalar)` an ARRAY, `Type.Object`, `Type.Record` and `Type.Unknown` JSON.
- * An optional field is a nullable column.
+ * An optional field is a nullable column. `sensitive: true` beside the rest keeps a field's values out of logs, events
+ * and errors.
  */
 import Type, { type TSchema, type TUnsafe } from 'typebox';
 import type { ColumnType } from './table.ts';
@@ -70,6 +71,8 @@ export interface FieldSchema {
   readonly readOnly?: boolean;
   readonly commitTimestamp?: boolean;
   readonly generated?: string;
+  /** Its values reach no log, no event and no error. */
+  readonly sensitive?: boolean;
 }
 
 /** The column for a field's JSON Schema, or the sentence that says why there is none. */

@@ -113,6 +113,12 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
   }
 }
 
+/** Its members that every problem has. */
+export function problemDocument(name: ProblemName, detail: string, correlationId: string): Readonly<Record<string, string | number>> {
+  const { status, title } = PROBLEM_TYPES[name];
+  return { type: `/problems/${name}`, title, status, detail, correlationId };
+}
+
 /** For what is no HTTP request at all, where there is no request to answer to. https://nodejs.org/api/http.html#event-clienterror */
 export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, maxHeaderBytes: number): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -130,20 +136,14 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
         ? ['408 Request Timeout', 'the request did not arrive in time']
         : ['400 Bad Request', 'this is not a valid HTTP request'];
   const correlationId = randomUUID();
-  const body = JSON.stringify({
-    type: `/problems/${name}`,
-    title: PROBLEM_TYPES[name].title,
-    status: Number(status.slice(0, 3)),
-    detail,
-    correlationId,
-  });
+  const body = JSON.stringify({ ...problemDocument(name, detail, correlationId), status: Number(status.slice(0, 3)) });
   const head = `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nCorrelation-Id: ${correlationId}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n`;
   socket.end(head + body);
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
   const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error, request);
-  const { status, title } = PROBLEM_TYPES[name];
+  const { status } = PROBLEM_TYPES[name];
   if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
   if (status === 401 || status === 403) logDenied(request, { reason: detail, ...(error instanceof RequestError ? error.context : {}) });
   if (status === 401) void reply.header('www-authenticate', 'Bearer');
@@ -152,7 +152,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
     .code(status)
     .header('correlation-id', request.id)
     .type('application/problem+json')
-    .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, reason, errors }));
+    .send(JSON.stringify({ ...problemDocument(name, detail, request.id), reason, errors }));
 }
 
 /** The pages that `type` points to. */

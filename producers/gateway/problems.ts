@@ -98,6 +98,8 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
         detail: `the body is larger than ${request.routeOptions.bodyLimit} bytes, which the gateway takes at most`,
       };
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+    // Of the method QUERY.
+    case 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE':
       return { name: 'unsupported_media_type', detail: 'the content type must be application/json' };
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':

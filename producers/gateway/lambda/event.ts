@@ -16,6 +16,8 @@ export interface HttpApiEvent {
   readonly isBase64Encoded: boolean;
   readonly requestContext: {
     readonly stage: string;
+    /** A function URL's is `ID.lambda-url.REGION.on.aws`; there is no other way to tell the two apart. */
+    readonly domainName?: string;
     readonly http: { readonly method: string; readonly sourceIp: string };
     readonly authorizer?: unknown;
   };
@@ -73,7 +75,8 @@ export interface EventRequest {
 export function requestOf(event: GatewayEvent, basePath = ''): EventRequest {
   const isHttpApi = isHttpApiEvent(event);
   const body = typeof event.body === 'string' ? Buffer.from(event.body, event.isBase64Encoded ? 'base64' : 'utf8') : undefined;
-  const path = escaped(without(basePath, isHttpApi ? without(stageOf(event), event.rawPath) : event.path));
+  const isDecoded = isHttpApi && !/\.lambda-url\./.test(event.requestContext.domainName ?? '');
+  const path = escaped(without(basePath, isHttpApi ? without(stageOf(event), event.rawPath) : event.path), isDecoded);
   const query = isHttpApi ? event.rawQueryString : queryOf(event);
   const { 'transfer-encoding': _coding, ...headers } = isHttpApi ? httpApiHeaders(event) : restApiHeaders(event);
   return {
@@ -96,12 +99,13 @@ function without(prefix: string, path: string): string {
 }
 
 /**
- * A REST API and a function URL give the path as it was sent, and so it stays. An HTTP API gives it decoded: what
+ * A REST API and a function URL give the path as it was sent, and so it stays. An HTTP API decodes it, and some of it
+ * twice (seen in July 2026: https://github.com/hotsock/voker/blob/main/vokerhttp/testdata/ingress-paths.json): what
  * cannot stand in a path is encoded again, so that a `?` or `#` of a key does not end the path.
  */
-function escaped(path: string): string {
+function escaped(path: string, isDecoded: boolean): string {
   const encode = (char: string): string => (char.isWellFormed() ? encodeURIComponent(char) : '%');
-  return path.replace(/%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/%-]/gu, encode);
+  return path.replace(isDecoded ? /%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/%-]/gu : /[^\w.~!$&'()*+,;=:@/%-]/gu, encode);
 }
 
 /** A REST API gives the query decoded. */

@@ -97,8 +97,8 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
         name: 'too_large',
         detail: `the body is larger than ${request.routeOptions.bodyLimit} bytes, which the gateway takes at most`,
       };
+    // The second is of the method QUERY.
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
-    // Of the method QUERY.
     case 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE':
       return { name: 'unsupported_media_type', detail: 'the content type must be application/json' };
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':

@@ -482,7 +482,7 @@ describe('the handler', () => {
   it('refuses events that are no HTTP requests', async () => {
     const elb = { ...restApiEvent({ path: '/healthz' }), requestContext: { elb: { targetGroupArn: 'arn:aws:elasticloadbalancing:x' } } };
     for (const event of [DOCUMENTED_FIFO_EVENT, elb, {}, null, undefined, 'x'])
-      await expect(gateway.handler(event as unknown as GatewayEvent, withTime())).rejects.toThrow(GatewayEventError);
+      await expect(gateway.handler(event as GatewayEvent, withTime())).rejects.toThrow(GatewayEventError);
   });
 
   it('waits for an outcome, but not past its time', async () => {

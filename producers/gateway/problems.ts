@@ -31,7 +31,7 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = 
     status: 403,
     title: 'Not allowed',
     explanation:
-      'The token is valid, but no rule of the resource allows this to its bearer. "reason" is "action": not this action; "agent": not to the agent that acts for the bearer; or "row": not for these fields or values.',
+      'The token is valid, but no rule of the resource allows this to its bearer. "reason" is "action": not this action; "agent": not to the agent that acts for the bearer; or "row": not for these fields or values. Without it: no principal is configured for the AWS identity that signed the request.',
   },
   unknown_resource: { status: 404, title: 'No such resource', explanation: 'No resource of this name is declared.' },
   unknown_route: { status: 404, title: 'No such route', explanation: 'Nothing answers this method and path.' },

@@ -242,6 +242,9 @@ describe('who may say who calls', () => {
     const own = await gateway.token();
     for (const make of [httpApiEvent, restApiEvent, functionUrlEvent])
       expect(await statusWith(all, make({ ...request, headers: { Authorization: `Bearer ${own}` } }))).toBe(404);
+    const twice = restApiEvent({ ...request, headers: { Authorization: `Bearer ${own}` } });
+    const multiValueHeaders = { ...twice.multiValueHeaders, authorization: [`Bearer ${own}`] };
+    expect(await statusWith(all, { ...twice, multiValueHeaders })).toBe(401);
     // As AWS's example of a method without one has it.
     expect(await statusWith(all, restApiEvent(request, { claims: null, scopes: null }))).toBe(401);
   });

@@ -97,6 +97,13 @@ export const SETTINGS = {
   oidcTokenTypes: text('SPANWAY_OIDC_TOKEN_TYPES', 'at+jwt', 'The `typ` that a token may have: `at+jwt`, `JWT`, `none` where it has none'),
   oidcTenantClaim: text('SPANWAY_OIDC_TENANT_CLAIM', 'tenant', 'The claim that names the tenant'),
   oidcClockToleranceSeconds: integer('SPANWAY_OIDC_CLOCK_TOLERANCE_SECONDS', 5, [0, 300], 'How far the clocks may differ'),
+  lambdaIdentity: text(
+    'SPANWAY_LAMBDA_IDENTITY',
+    'token',
+    'What tells the gateway who calls, as a Lambda function: one or more of `token`, `authorizer`, `iam`, with commas between them',
+  ),
+  lambdaPrincipals: optional('SPANWAY_LAMBDA_PRINCIPALS', 'JSON file that says as whom IAM callers are taken, for `iam`'),
+  lambdaBasePath: optional('SPANWAY_LAMBDA_BASE_PATH', 'What API Gateway puts before the paths of the API, as `/api`'),
   packSignature: choice(
     'SPANWAY_PACK_SIGNATURE',
     'hmac-sha256',

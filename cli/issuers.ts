@@ -1,10 +1,10 @@
 /** Whose tokens the gateway takes: one issuer of the settings, or those of the file that a setting names. */
-import { readFile } from 'node:fs/promises';
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { type ClaimPath, STANDARD_CLAIMS } from '../producers/gateway/claims.ts';
 import { type IssuerSettings, TOKEN_TYPES, type TokenType } from '../producers/gateway/identity.ts';
 import type { KeySource } from '../producers/gateway/issuer-keys.ts';
 import { type Config, ConfigError, SETTINGS } from './config.ts';
+import { complaint, readJson } from './json-file.ts';
 
 export interface OidcIssuer {
   readonly issuer: string;
@@ -20,7 +20,7 @@ export async function readIssuers(config: Config): Promise<readonly IssuerSettin
     if (issuer !== undefined || jwksUrl !== undefined) {
       throw new ConfigError(`${FILE} is set, and so is SPANWAY_OIDC_ISSUER or SPANWAY_OIDC_JWKS_URL; it must be one or the other`);
     }
-    return issuersOf(await readJson(file), file, config);
+    return issuersOf(await readJson(file, FILE), file, config);
   }
   if (issuer === undefined) {
     throw new ConfigError(`neither SPANWAY_OIDC_ISSUER nor ${FILE} is set: the gateway must know whose tokens it takes`);
@@ -129,23 +129,6 @@ function pathOf(claim: string | ClaimPath): ClaimPath {
   return typeof claim === 'string' ? [claim] : claim;
 }
 
-/** `[0].algorithms[1] is "HS256"; it must be …`. The first error is the innermost; an `anyOf` has its own after its parts'. */
-function complaint(found: readonly ErrorObject[]): string {
-  const error = found.find(({ keyword }) => keyword === 'anyOf') ?? found[0];
-  if (!error) return 'it is not valid';
-  const place = error.instancePath.replace(/\/(\d+)(?=\/|$)/g, '[$1]').replaceAll('/', '.');
-  const { missingProperty, additionalProperty } = error.params as { missingProperty?: string; additionalProperty?: string };
-  if (missingProperty !== undefined) {
-    const { expects } = (error.parentSchema?.['properties'] as Record<string, { expects: string }>)[missingProperty] ?? { expects: 'set' };
-    return `${place}.${missingProperty} is missing; it must be ${expects}`;
-  }
-  if (additionalProperty !== undefined) {
-    const known = Object.keys(error.parentSchema?.['properties'] as object);
-    return `${place}.${additionalProperty} is no field of it; it may have ${known.join(', ')}`;
-  }
-  return `${place === '' ? 'the whole' : place} is ${JSON.stringify(error.data)}; it must be ${String(error.parentSchema?.['expects'] ?? 'a text that is not empty')}`;
-}
-
 /** `at` says where a field was given. Without either URL it is OpenID Connect's own place (Discovery 1.0, section 4). */
 function keySourceOf(
   { issuer, jwksUrl, discoveryUrl }: { readonly issuer: string; readonly jwksUrl?: string | undefined; readonly discoveryUrl?: string },
@@ -167,12 +150,4 @@ function checkUrl(text: string, where: string, { production }: Config, when = ''
   const isLocal = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url?.hostname ?? '');
   if (url?.protocol === 'https:' || (url?.protocol === 'http:' && (isLocal || !production))) return text;
   throw new ConfigError(`${where} is ${JSON.stringify(text)}; it must be ${production ? 'an https' : 'an http or https'} URL${when}`);
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as unknown;
-  } catch (cause) {
-    throw new ConfigError(`cannot read ${file} (${FILE}); it must be a JSON file: ${(cause as Error).message}`);
-  }
 }

@@ -1,5 +1,6 @@
 /** Each role with the adapters that the configuration names. */
 import type { AddressInfo } from 'node:net';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { startApplier } from '../consumers/applier/applier.ts';
 import { startBridge } from '../consumers/bridge/bridge.ts';
@@ -11,7 +12,8 @@ import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import { openTopic } from '../ports/topic/index.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
-import { createIdentity, type IssuerSettings } from '../producers/gateway/identity.ts';
+import type { Background } from '../producers/gateway/background.ts';
+import { createIdentity, type Identity, type IssuerSettings } from '../producers/gateway/identity.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
@@ -38,34 +40,66 @@ export interface ResourceRoleContext extends RoleContext {
   readonly resources: ResourceSource;
 }
 
+export interface Gateway {
+  readonly app: FastifyInstance;
+  /** Answers what it has, then closes the adapters. */
+  readonly close: () => Promise<void>;
+}
+
+/** The gateway's application on its adapters, not listening. What it opened is closed again where it throws. */
+export async function openGateway(
+  { config, resources, log, cache: shared }: Omit<ResourceRoleContext, 'onFatal'>,
+  parts: { readonly identity: Identity; readonly background?: Background },
+): Promise<Gateway> {
+  const opened: (() => unknown)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closeOne of opened.reverse()) await closeOne();
+  };
+  try {
+    const secrets = await openSecrets(config.secrets);
+    const packSigner = await followSigner(secrets, config.packSignature, log);
+    opened.push(() => packSigner.stop());
+    const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
+    opened.push(() => receiptKeys.stop());
+    const queue = await openQueue(config.queue);
+    opened.push(() => queue.close());
+    const store = await openStore(config.store);
+    opened.push(() => store.close());
+    const cache = shared ?? (await openCache(config.cache));
+    if (!shared) opened.push(() => cache.close());
+    const app = buildGateway({
+      ...parts,
+      queue,
+      store,
+      cache,
+      resources,
+      log,
+      packSigner: packSigner.current,
+      receiptKeys: receiptKeys.current,
+      settings: {
+        ...config,
+        receiptTtlMs: config.receiptTtlSeconds * 1000,
+      },
+    });
+    opened.push(() => app.close());
+    await app.ready();
+    return { app, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
 export async function startGatewayRole(
-  { config, resources, log, cache: shared }: ResourceRoleContext,
+  context: ResourceRoleContext,
   given?: readonly IssuerSettings[],
 ): Promise<Role & { readonly url: string }> {
-  const issuers = given ?? (await readIssuers(config));
-  const secrets = await openSecrets(config.secrets);
-  const packSigner = await followSigner(secrets, config.packSignature, log);
-  const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
-  const queue = await openQueue(config.queue);
-  const store = await openStore(config.store);
-  const cache = shared ?? (await openCache(config.cache));
-  const app = buildGateway({
-    queue,
-    store,
-    cache,
-    resources,
-    log,
-    packSigner: packSigner.current,
-    receiptKeys: receiptKeys.current,
-    identity: createIdentity(issuers),
-    settings: {
-      ...config,
-      receiptTtlMs: config.receiptTtlSeconds * 1000,
-    },
-  });
+  const { config } = context;
+  const { app, close } = await openGateway(context, { identity: createIdentity(given ?? (await readIssuers(config))) });
   try {
     await app.listen({ host: config.host, port: config.port });
   } catch (cause) {
+    await close();
     if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
     throw new ConfigError(`port ${config.port} is in use; set PORT to a free one`);
   }
@@ -73,12 +107,7 @@ export async function startGatewayRole(
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    async stop() {
-      await app.close();
-      packSigner.stop();
-      receiptKeys.stop();
-      await Promise.all([queue.close(), store.close(), shared ? undefined : cache.close()]);
-    },
+    stop: close,
   };
 }
 

@@ -91,7 +91,9 @@ describe('the package', () => {
   it('can be imported by name', async () => {
     const script = "console.log(Object.keys(await import('spanway')).join())";
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, env: environment() });
-    expect(stdout.trim().split(',')).toEqual(expect.arrayContaining(['Type', 'defineResource', 'field']));
+    expect(stdout.trim().split(',')).toEqual(
+      expect.arrayContaining(['Type', 'defineResource', 'field', 'bridgeHandlerFromEnvironment', 'gatewayHandlerFromEnvironment']),
+    );
   });
 
   it('takes a write and serves it back, and stops when asked to', async () => {

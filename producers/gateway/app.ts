@@ -7,6 +7,7 @@ import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
 import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import type { Background } from './background.ts';
 import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
 import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
@@ -30,6 +31,8 @@ export interface GatewayParts {
   readonly packSigner: () => PackSigner;
   readonly receiptKeys: () => KeyRing;
   readonly log: FastifyBaseLogger;
+  /** Hears of what goes on after an answer; needed where the process does not. */
+  readonly background?: Background;
   readonly settings: GatewaySettings;
 }
 
@@ -89,7 +92,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     done();
   });
 
-  const receipts = new Receipts(cache, settings.receiptTtlMs);
+  const receipts = new Receipts(cache, settings.receiptTtlMs, parts.background);
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
   // A pack of one, in its brackets.
   const queueTakesBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
@@ -125,7 +128,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
       v1.decorateRequest('caller');
       v1.addHook('onRequest', async (request) => {
         checkCorrelationId(request.headers);
-        request.caller = await identity.verify(authorizationsOf(request.raw));
+        request.caller = await identity.verify(authorizationsOf(request.raw), request.raw);
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;

@@ -1,7 +1,9 @@
 /** Who is calling: a bearer JWT checked against the keys that its issuer publishes (RFC 8725, RFC 9068). */
+import type { IncomingMessage } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import { decodeJwt, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify, type ProtectedHeaderParameters } from 'jose';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
+import type { Background } from './background.ts';
 import { callerOf, type ClaimRules, claimOfAnotherToken } from './claims.ts';
 import { RequestError, UnavailableError } from './errors.ts';
 import { issuerKeys, type KeySource } from './issuer-keys.ts';
@@ -28,10 +30,10 @@ export interface IssuerSettings extends ClaimRules {
 
 export interface Identity {
   /**
-   * `authorization`: every header of this name, in order.
+   * `authorization`: every header of this name, in order. `request`: what it came with, where there is more to know.
    * @throws RequestError (`unauthenticated`), UnavailableError when the keys cannot be fetched.
    */
-  verify(authorization: readonly string[]): Promise<Caller>;
+  verify(authorization: readonly string[], request?: IncomingMessage): Promise<Caller>;
 }
 
 /** Verified tokens kept, and for how long at most: so soon does a key that its issuer withdrew stop working. */
@@ -41,9 +43,13 @@ const KEPT_MS = 30_000;
 /** Of a token, which is ASCII. Larger ones are not decoded. Node takes 16 KiB of headers in all. */
 export const MAX_TOKEN_BYTES = 8192;
 
-/** `nowMs`: a clock that only moves forward, for the age of the keys. */
-export function createIdentity(issuers: readonly IssuerSettings[], nowMs: () => number = () => performance.now()): Identity {
-  const verifiers = new Map(issuers.map((settings) => [settings.issuer, verifierOf(settings, issuerKeys(settings, nowMs))]));
+/** `nowMs`: a clock that only moves forward, for the age of the keys. `background` hears of keys that are fetched beside the requests. */
+export function createIdentity(
+  issuers: readonly IssuerSettings[],
+  nowMs: () => number = () => performance.now(),
+  background?: Background,
+): Identity {
+  const verifiers = new Map(issuers.map((settings) => [settings.issuer, verifierOf(settings, issuerKeys(settings, nowMs, background))]));
   // A signature costs more to verify than all else that an accept does, and a client sends its token many times.
   // The whole token is the key, and its `iss` is a part of it: what one issuer's settings let in stands for no other's.
   const verified = new LRUCache<string, Caller>({ max: KEPT_TOKENS, ttl: KEPT_MS });

@@ -1,5 +1,6 @@
 /** The keys that an issuer publishes (RFC 7517): fetched when they are needed, and followed as they rotate. */
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import type { Background } from './background.ts';
 import { UnavailableError } from './errors.ts';
 
 /**
@@ -28,7 +29,11 @@ interface KeySet {
  * counts from the last success, so while the issuer is down each request would ask it again.)
  * @throws UnavailableError when the keys cannot be fetched; jose's errors when none fits the token
  */
-export function issuerKeys(of: { readonly issuer: string; readonly keys: KeySource }, nowMs: () => number): JWTVerifyGetKey {
+export function issuerKeys(
+  of: { readonly issuer: string; readonly keys: KeySource },
+  nowMs: () => number,
+  background?: Background,
+): JWTVerifyGetKey {
   let kept: KeySet | undefined;
   let fetching: Promise<KeySet> | undefined;
   let failure: UnavailableError | undefined;
@@ -58,7 +63,8 @@ export function issuerKeys(of: { readonly issuer: string; readonly keys: KeySour
     const ageMs = kept ? nowMs() - kept.fetchedMs : Infinity;
     if (kept && ageMs < MAX_AGE_MS) {
       // Who comes now does not wait; a failure shows when the keys are too old.
-      if (ageMs >= REFRESH_MS) ask()?.catch(() => undefined);
+      const asked = ageMs >= REFRESH_MS ? ask()?.catch(() => undefined) : undefined;
+      if (asked) background?.add(asked);
       return kept;
     }
     const set = await ask();

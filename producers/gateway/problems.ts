@@ -31,7 +31,7 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = 
     status: 403,
     title: 'Not allowed',
     explanation:
-      'The token is valid, but no rule of the resource allows this to its bearer. "reason" is "action": not this action; "agent": not to the agent that acts for the bearer; or "row": not for these fields or values.',
+      'The token is valid, but no rule of the resource allows this to its bearer. "reason" is "action": not this action; "agent": not to the agent that acts for the bearer; or "row": not for these fields or values. Without it: no principal is configured for the AWS identity that signed the request.',
   },
   unknown_resource: { status: 404, title: 'No such resource', explanation: 'No resource of this name is declared.' },
   unknown_route: { status: 404, title: 'No such route', explanation: 'Nothing answers this method and path.' },
@@ -97,7 +97,9 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
         name: 'too_large',
         detail: `the body is larger than ${request.routeOptions.bodyLimit} bytes, which the gateway takes at most`,
       };
+    // The second is of the method QUERY.
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+    case 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE':
       return { name: 'unsupported_media_type', detail: 'the content type must be application/json' };
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
@@ -111,6 +113,12 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
     default:
       return { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
   }
+}
+
+/** Its members that every problem has. */
+export function problemDocument(name: ProblemName, detail: string, correlationId: string): Readonly<Record<string, string | number>> {
+  const { status, title } = PROBLEM_TYPES[name];
+  return { type: `/problems/${name}`, title, status, detail, correlationId };
 }
 
 /** For what is no HTTP request at all, where there is no request to answer to. https://nodejs.org/api/http.html#event-clienterror */
@@ -130,20 +138,14 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
         ? ['408 Request Timeout', 'the request did not arrive in time']
         : ['400 Bad Request', 'this is not a valid HTTP request'];
   const correlationId = randomUUID();
-  const body = JSON.stringify({
-    type: `/problems/${name}`,
-    title: PROBLEM_TYPES[name].title,
-    status: Number(status.slice(0, 3)),
-    detail,
-    correlationId,
-  });
+  const body = JSON.stringify({ ...problemDocument(name, detail, correlationId), status: Number(status.slice(0, 3)) });
   const head = `HTTP/1.1 ${status}\r\nContent-Type: application/problem+json\r\nCorrelation-Id: ${correlationId}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n`;
   socket.end(head + body);
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
   const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error, request);
-  const { status, title } = PROBLEM_TYPES[name];
+  const { status } = PROBLEM_TYPES[name];
   if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
   if (status === 401 || status === 403) logDenied(request, { reason: detail, ...(error instanceof RequestError ? error.context : {}) });
   if (status === 401) void reply.header('www-authenticate', 'Bearer');
@@ -152,7 +154,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
     .code(status)
     .header('correlation-id', request.id)
     .type('application/problem+json')
-    .send(JSON.stringify({ type: `/problems/${name}`, title, status, detail, correlationId: request.id, reason, errors }));
+    .send(JSON.stringify({ ...problemDocument(name, detail, request.id), reason, errors }));
 }
 
 /** The pages that `type` points to. */

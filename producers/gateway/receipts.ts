@@ -3,6 +3,7 @@ import type { Cache } from '../../ports/cache/port.ts';
 import { decodeCell } from '../../schemas/resource/cells.ts';
 import type { Resource } from '../../schemas/resource/define.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
+import type { Background } from './background.ts';
 
 export interface Receipt {
   readonly payloadHash: string;
@@ -15,10 +16,12 @@ export interface Receipt {
 export class Receipts {
   readonly #cache: Cache;
   readonly #ttlMs: number;
+  readonly #background: Background | undefined;
 
-  constructor(cache: Cache, ttlMs: number) {
+  constructor(cache: Cache, ttlMs: number, background?: Background) {
     this.#cache = cache;
     this.#ttlMs = ttlMs;
+    this.#background = background;
   }
 
   /** Throws what the cache throws while it is away. */
@@ -29,7 +32,8 @@ export class Receipts {
 
   /** The first of a submission stays. Not waited for: losing it costs detail in a status and one more look by the applier, never a write. */
   remember(submissionId: string, receipt: Receipt): void {
-    this.#cache.add(cacheKey(submissionId), JSON.stringify(receipt), this.#ttlMs).catch(() => undefined);
+    const added = this.#cache.add(cacheKey(submissionId), JSON.stringify(receipt), this.#ttlMs).catch(() => undefined);
+    this.#background?.add(added);
   }
 }
 

@@ -2,20 +2,30 @@
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { applyBatch } from '../../consumers/applier/apply.ts';
-import { Breaker } from '../../consumers/applier/breaker.ts';
-import { planWork } from '../../consumers/applier/plan.ts';
+import { Background } from '../../producers/gateway/background.ts';
+import type { GatewayEvent } from '../../producers/gateway/lambda/event.ts';
+import { createGatewayHandler } from '../../producers/gateway/lambda/handler.ts';
+import { IDENTITY_SOURCES, lambdaIdentity } from '../../producers/gateway/lambda/identity.ts';
+import { principalsBy } from '../../producers/gateway/lambda/principals.ts';
 import { receiptId } from '../../schemas/envelope/ids.ts';
 import { KeyRing } from '../../schemas/envelope/key-ring.ts';
-import { envelopeText } from '../../schemas/envelope/pack.ts';
-import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
-import { resources } from '../fixtures/stores.ts';
+import { httpApiEvent, restApiEvent, type SentRequest } from '../fixtures/gateway-events.ts';
+import { applyQueued, startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 
 let gateway: TestGateway;
 beforeAll(async () => {
-  gateway = await startTestGateway();
+  // Takes all that API Gateway can vouch for, so that only what a caller sends is left to be believed or not.
+  gateway = await startTestGateway({
+    identity: (tokens, issuers) =>
+      lambdaIdentity({
+        sources: IDENTITY_SOURCES,
+        tokens,
+        issuers,
+        principals: principalsBy([{ arn: 'arn:aws:iam::123456789012:user/admin', tenant: 'theirs', scopes: ['orders:write'] }]),
+      }),
+  });
   await as('theirs', { method: 'PUT', url: '/v1/orders/o1', payload: theirs });
-  expect(await applyQueued()).toEqual(['applied']);
+  expect(await applyQueued(gateway)).toEqual(['applied']);
 });
 afterAll(() => gateway.close());
 
@@ -28,27 +38,13 @@ async function as(tenant: string, request: InjectOptions): Promise<LightMyReques
   return gateway.app.inject({ ...request, headers: { ...request.headers, authorization } });
 }
 
-/** The outcomes of what is on the queue, once the applier has had it. */
-async function applyQueued(): Promise<string[]> {
-  const works = (await gateway.queued()).map((envelope) => planWork(envelope, envelopeText(envelope), resources));
-  const context = {
-    store: gateway.store,
-    log: pino({ level: 'silent' }),
-    settings: { backoff: { minMs: 1, maxMs: 5 }, maxAttempts: 3 },
-    signal: new AbortController().signal,
-    breaker: new Breaker({ opened: () => undefined, closed: () => undefined }),
-  };
-  const settled = await applyBatch(context, works);
-  return settled.map(({ verdict }) => verdict.reason ?? verdict.outcome);
-}
-
 async function theirRow(): Promise<Record<string, unknown>> {
   return (await as('theirs', { method: 'GET', url: '/v1/orders/o1' })).json();
 }
 
 async function theirReceipt(): Promise<string> {
   const response = await as('theirs', { method: 'PUT', url: '/v1/orders/o2', payload: theirs, headers: { 'idempotency-key': 'k1' } });
-  await applyQueued();
+  await applyQueued(gateway);
   return response.json<{ id: string }>().id;
 }
 
@@ -104,7 +100,7 @@ describe("another tenant's row", () => {
         const response = await as('ours', request);
         expect(response.statusCode).toBe(status);
         expect(response.body).not.toContain('their ');
-        expect(await applyQueued()).toEqual(outcomes);
+        expect(await applyQueued(gateway)).toEqual(outcomes);
         expect(await theirRow()).toEqual(before);
       });
     }
@@ -128,13 +124,13 @@ describe("another tenant's row", () => {
     for (const key of ['o1', 'none']) {
       expect((await as('third', { method: 'GET', url: `/v1/orders/${key}` })).statusCode).toBe(404);
       await as('third', write('PATCH', `/v1/orders/${key}`, { note: 'x' }));
-      expect(await applyQueued()).toEqual(['not_found']);
+      expect(await applyQueued(gateway)).toEqual(['not_found']);
     }
     const request = { ...write('PUT', '/v1/orders/o9', ours), headers: { 'idempotency-key': 'same' } };
     const [first, other] = [await as('theirs', request), await as('ours', { ...request, payload: { ...ours, note: 'another payload' } })];
     expect([first.statusCode, other.statusCode]).toEqual([202, 202]);
     expect(first.json<{ id: string }>().id).not.toBe(other.json<{ id: string }>().id);
-    expect(await applyQueued()).toEqual(['applied', 'applied']);
+    expect(await applyQueued(gateway)).toEqual(['applied', 'applied']);
   });
 });
 
@@ -163,7 +159,7 @@ describe("another tenant's receipt", () => {
   it('cannot be made of the parts of others, or without the key', async () => {
     const id = await theirReceipt();
     const mine = (await as('ours', write('PUT', '/v1/orders/o3', ours))).json<{ id: string }>().id;
-    await applyQueued();
+    await applyQueued(gateway);
     const [a, b] = [Buffer.from(id, 'base64url'), Buffer.from(mine, 'base64url')];
     const parts = { submissionId: '00000000-0000-4000-8000-000000000000', payloadHash: 'A'.repeat(22) };
     const { key } = new KeyRing([{ id: 'x', key: Buffer.alloc(32) }]).current;
@@ -182,13 +178,61 @@ describe("another tenant's receipt", () => {
   });
 });
 
-describe('headers that proxies set, and others that sound like an identity', () => {
+/** The same requests as events of API Gateway, of a route without an authorizer. */
+const ways: Readonly<
+  Record<string, (request: InjectOptions, headers: Readonly<Record<string, string>>) => Promise<{ statusCode: number; body: string }>>
+> = {
+  'the process': async (request, headers) => gateway.app.inject({ ...request, headers }),
+  'an HTTP API': async (request, headers) => byLambda(httpApiEvent(sent(request, headers))),
+  'a REST API': async (request, headers) => byLambda(restApiEvent(sent(request, headers))),
+};
+
+function sent({ method = 'GET', url, payload }: InjectOptions, headers: Readonly<Record<string, string>>): SentRequest {
+  const body = payload === undefined ? {} : { body: JSON.stringify(payload) };
+  return { method, path: url as string, headers: { 'content-type': 'application/json', ...headers }, ...body };
+}
+
+async function byLambda(event: GatewayEvent): Promise<{ statusCode: number; body: string }> {
+  const handler = await createGatewayHandler({
+    open: async () => gateway.app,
+    background: new Background(),
+    log: pino({ level: 'silent' }),
+  });
+  return handler(event, { getRemainingTimeInMillis: () => 60_000 });
+}
+
+describe.each(Object.entries(ways))('headers that proxies set, and others that sound like an identity, by %s', (_name, call) => {
   const unsigned = Buffer.from('{"sub":"admin","tenant":"theirs"}').toString('base64url');
+  const theirArn = 'arn:aws:iam::123456789012:user/admin';
+  const theirContext = JSON.stringify({
+    authorizer: { jwt: { claims: { iss: 'urn:spanway:development', sub: 'admin', tenant: 'theirs' } }, iam: { userArn: theirArn } },
+    identity: { userArn: theirArn },
+  });
   const smuggled: Readonly<Record<string, string>> = {
     'x-tenant': 'theirs',
     'x-tenant-id': 'theirs',
     tenant: 'theirs',
     'x-spanway-tenant': 'theirs',
+    'x-jwt-claim-sub': 'admin',
+    'x-jwt-claim-tenant': 'theirs',
+    'x-jwt-assertion': `e30.${unsigned}.`,
+    'x-userinfo': unsigned,
+    'x-id-token': unsigned,
+    'x-access-token': `e30.${unsigned}.`,
+    'x-consumer-id': 'admin',
+    'x-credential-identifier': 'admin',
+    'x-anonymous-consumer': 'false',
+    'x-envoy-auth-subject': 'admin',
+    'x-forwarded-client-cert': 'By=spiffe://their;URI=spiffe://their/admin',
+    'x-amzn-apigateway-api-id': 'theirs',
+    'x-amzn-request-context': theirContext,
+    'x-amzn-lambda-context': theirContext,
+    'x-apigateway-event': encodeURIComponent(`{"requestContext":${theirContext}}`),
+    'x-apigateway-context': encodeURIComponent(theirContext),
+    'x-aws-lambda-fastify-request': '0'.repeat(24),
+    'x-amz-security-token': 'theirs',
+    'x-amz-date': '20261125T000000Z',
+    'x-amz-user-arn': theirArn,
     'x-user': 'admin',
     'x-forwarded-user': 'admin',
     'x-forwarded-email': 'admin@their.example',
@@ -221,7 +265,7 @@ describe('headers that proxies set, and others that sound like an identity', () 
 
   it('let nobody in', async () => {
     for (const request of [write('PUT', '/v1/orders/o1', ours), { method: 'GET' as const, url: '/v1/orders/o1' }]) {
-      const response = await gateway.app.inject({ ...request, headers: smuggled });
+      const response = await call(request, smuggled);
       expect(response.statusCode).toBe(401);
       expect(response.body).not.toContain('their');
     }
@@ -231,11 +275,11 @@ describe('headers that proxies set, and others that sound like an identity', () 
   it('change nothing of who the token says calls', async () => {
     const authorization = `Bearer ${await gateway.token({ tenant: 'plain', subject: 'somebody', scopes })}`;
     const headers = { ...smuggled, authorization };
-    const read = await gateway.app.inject({ method: 'GET', url: '/v1/orders/o1', headers });
+    const read = await call({ method: 'GET', url: '/v1/orders/o1' }, headers);
     expect(read.statusCode).toBe(404);
-    const denied = await gateway.app.inject({ ...write('POST', '/v1/all-types', {}), headers });
+    const denied = await call(write('POST', '/v1/all-types', {}), headers);
     expect(denied.statusCode).toBe(403);
-    const written = await gateway.app.inject({ ...write('PUT', '/v1/orders/o1', ours), headers });
+    const written = await call(write('PUT', '/v1/orders/o1', ours), headers);
     expect(written.statusCode).toBe(202);
     const [envelope, ...more] = await gateway.queued();
     expect(more).toEqual([]);

@@ -18,6 +18,7 @@ import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.t
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';
 import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
+import { readRates } from './rates.ts';
 
 export interface Role {
   /** Lets what is under way end, gives back the rest, closes its adapters. */
@@ -43,6 +44,7 @@ export async function startGatewayRole(
   given?: readonly IssuerSettings[],
 ): Promise<Role & { readonly url: string }> {
   const issuers = given ?? (await readIssuers(config));
+  const rates = await readRates(config);
   const secrets = await openSecrets(config.secrets);
   const packSigner = await followSigner(secrets, config.packSignature, log);
   const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
@@ -61,6 +63,7 @@ export async function startGatewayRole(
     settings: {
       ...config,
       receiptTtlMs: config.receiptTtlSeconds * 1000,
+      rates,
     },
   });
   try {
@@ -74,7 +77,10 @@ export async function startGatewayRole(
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     async stop() {
+      // A request that does not arrive, or an answer that is not read, holds up no stop.
+      const patience = setTimeout(() => app.server.closeAllConnections(), config.stopSeconds * 1000);
       await app.close();
+      clearTimeout(patience);
       packSigner.stop();
       receiptKeys.stop();
       await Promise.all([queue.close(), store.close(), shared ? undefined : cache.close()]);

@@ -12,8 +12,10 @@ import { RequestError } from './errors.ts';
 import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { openApiRoutes } from './openapi.ts';
+import { type OverloadSettings, shedWrites } from './overload.ts';
 import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
+import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';
 import { readRoutes } from './reads.ts';
 import { Statuses } from './statuses.ts';
@@ -34,7 +36,7 @@ export interface GatewayParts {
 }
 
 export interface GatewaySettings
-  extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
+  extends PackSenderSettings, OverloadSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Of a request's line and headers together, in bytes. */
@@ -47,6 +49,12 @@ export interface GatewaySettings
   readonly maxWaiters: number;
   /** How long a receipt is kept for retries and pending statuses. */
   readonly receiptTtlMs: number;
+  /** How long a whole request may take to arrive, from its first byte. */
+  readonly requestTimeoutSeconds: number;
+  /** Connections at once; past it a new one is closed at once. */
+  readonly maxConnections: number;
+  /** How many requests are taken, by tenant. */
+  readonly rates: (tenant: string) => Rates;
 }
 
 declare module 'fastify' {
@@ -65,11 +73,17 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
-    http: { maxHeaderSize: settings.maxHeaderBytes },
+    // Node looks for late requests at an interval. https://nodejs.org/api/http.html#httpcreateserveroptions-requestlistener
+    http: { maxHeaderSize: settings.maxHeaderBytes, connectionsCheckingInterval: 1000 },
+    requestTimeout: settings.requestTimeoutSeconds * 1000,
+    // What comes on a connection that is open is answered, up to the last.
+    return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
     // A path is data here: its case and its slashes are the caller's.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
   });
+
+  app.server.maxConnections = settings.maxConnections;
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'buffer' }, (request, body, done) => {
@@ -102,6 +116,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     receiptKeys: parts.receiptKeys,
     settings: { ...settings, maxEnvelopeBytes, maxCommitMutations: store.capabilities.maxCommitMutations },
   });
+  shedWrites(app, sender, settings);
+  const limiter = new RateLimiter(cache, settings.rates, parts.log);
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
   app.addHook('preClose', (done) => {
     statuses.endWaits();
@@ -123,9 +139,10 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   void app.register(
     (v1, _options, done) => {
       v1.decorateRequest('caller');
-      v1.addHook('onRequest', async (request) => {
+      v1.addHook('onRequest', async (request, reply) => {
         checkCorrelationId(request.headers);
         request.caller = await identity.verify(authorizationsOf(request.raw));
+        await limiter.take(request, reply);
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;

@@ -157,9 +157,11 @@ describe('the document', () => {
     const names = (put.parameters ?? []).map((_, i) => followed(document, `${pointer}/parameters/${i}`).value.name);
     expect(names.sort()).toEqual(['Correlation-Id', 'Idempotency-Key', 'If-Match', 'Prefer', 'traceparent', 'tracestate']);
     const headersOf = (status: string) => Object.keys(followed(document, `${pointer}/responses/${status}`).value.headers ?? {});
-    expect(headersOf('202')).toEqual(['Correlation-Id', 'Location']);
-    expect(headersOf('200')).toEqual(['Correlation-Id', 'Preference-Applied']);
+    const limits = ['RateLimit', 'RateLimit-Policy'];
+    expect(headersOf('202')).toEqual(['Correlation-Id', 'Location', ...limits]);
+    expect(headersOf('200')).toEqual(['Correlation-Id', 'Preference-Applied', ...limits]);
     expect(headersOf('401')).toEqual(['Correlation-Id', 'WWW-Authenticate']);
+    expect(headersOf('429')).toEqual(['Correlation-Id', 'Retry-After', ...limits]);
     expect(headersOf('503')).toEqual(['Correlation-Id', 'Retry-After']);
     expect(operation(document, 'upsertOrderLines').operation.parameters).not.toContainEqual({ $ref: '#/components/parameters/ifMatch' });
     expect(operation(document, 'insertOrders').operation.parameters).not.toContainEqual({ $ref: '#/components/parameters/ifMatch' });

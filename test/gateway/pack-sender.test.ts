@@ -10,7 +10,14 @@ import { startTestGateway } from '../fixtures/gateways.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
 const ring = new KeyRing([{ id: 'k1', key: randomBytes(32) }]);
-const settings: PackSenderSettings = { maxPackEnvelopes: 3, maxPackBytes: 100, maxSends: 1, maxPending: 50 };
+const settings: PackSenderSettings = {
+  maxPackEnvelopes: 3,
+  maxPackBytes: 100,
+  maxSends: 1,
+  maxPending: 50,
+  maxPendingBytes: 100_000,
+  acceptTimeoutMs: 60_000,
+};
 
 /** A real queue whose sends can be held, and answered as a broken network would. */
 class HeldQueue {
@@ -117,7 +124,7 @@ describe('the gateway, when its queue is away', () => {
     try {
       const response = await gateway.call({ method: 'PUT', url: '/v1/orders/o1', payload: { customer: 'c', status: 'open' } });
       expect(response.statusCode).toBe(503);
-      expect(response.headers['retry-after']).toBe('1');
+      expect(response.headers['retry-after']).toMatch(/^[1-3]$/);
       expect(response.json<{ detail: string }>().detail).toMatch(/same Idempotency-Key/);
     } finally {
       await gateway.close();

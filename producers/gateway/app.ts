@@ -9,7 +9,7 @@ import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
-import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
+import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf, isWrite } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { openApiRoutes } from './openapi.ts';
 import { type OverloadSettings, shedWrites } from './overload.ts';
@@ -66,6 +66,7 @@ declare module 'fastify' {
 
 export function buildGateway(parts: GatewayParts): FastifyInstance {
   const { queue, store, cache, resources, identity, settings } = parts;
+  const requestTimeoutMs = settings.requestTimeoutSeconds * 1000;
   const app = Fastify({
     loggerInstance: parts.log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
@@ -73,9 +74,15 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
-    // Node looks for late requests at an interval. https://nodejs.org/api/http.html#httpcreateserveroptions-requestlistener
-    http: { maxHeaderSize: settings.maxHeaderBytes, connectionsCheckingInterval: 1000 },
-    requestTimeout: settings.requestTimeoutSeconds * 1000,
+    // Node looks for late requests at an interval, and takes the shorter of the two times for that of the headers.
+    // https://nodejs.org/api/http.html#httpcreateserveroptions-requestlistener
+    http: {
+      maxHeaderSize: settings.maxHeaderBytes,
+      connectionsCheckingInterval: 1000,
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+    },
+    requestTimeout: requestTimeoutMs,
     // What comes on a connection that is open is answered, up to the last.
     return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
@@ -116,7 +123,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     receiptKeys: parts.receiptKeys,
     settings: { ...settings, maxEnvelopeBytes, maxCommitMutations: store.capabilities.maxCommitMutations },
   });
-  shedWrites(app, sender, settings);
+  shedWrites(app, settings);
   const limiter = new RateLimiter(cache, settings.rates, parts.log);
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
   app.addHook('preClose', (done) => {
@@ -143,6 +150,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         checkCorrelationId(request.headers);
         request.caller = await identity.verify(authorizationsOf(request.raw));
         await limiter.take(request, reply);
+        // Before the body is read. After the limits, so that who sends too much does not crowd out who does not.
+        if (isWrite(request.method)) sender.checkRoom();
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;

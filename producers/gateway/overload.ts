@@ -1,9 +1,8 @@
-/** Writes that come while there is no room for them are refused before anything is done for them. Reads go on. */
+/** Writes that come while the process is behind are refused before anything is done for them. Reads go on. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { FastifyInstance } from 'fastify';
 import { UnavailableError } from './errors.ts';
 import { isWrite } from './headers.ts';
-import type { PackSender } from './pack-sender.ts';
 
 export interface OverloadSettings {
   /** How late the event loop may be, as a mean over a second, before writes are refused; 0: however late. */
@@ -14,15 +13,13 @@ const WINDOW_MS = 1000;
 const RESOLUTION_MS = 10;
 
 /** To be called before the routes are made. */
-export function shedWrites(app: FastifyInstance, sender: PackSender, { maxLoopDelayMs }: OverloadSettings): void {
-  const isBusy = maxLoopDelayMs === 0 ? () => false : watchLoop(app, maxLoopDelayMs);
+export function shedWrites(app: FastifyInstance, { maxLoopDelayMs }: OverloadSettings): void {
+  if (maxLoopDelayMs === 0) return;
+  const isBusy = watchLoop(app, maxLoopDelayMs);
   app.addHook('onRequest', (request, _reply, done) => {
-    if (isWrite(request.method)) {
-      sender.checkRoom();
-      if (isBusy()) {
-        const retryAfterSeconds = 1 + Math.round(2 * Math.random());
-        throw new UnavailableError('the gateway is busy; the write was not accepted', { retryAfterSeconds });
-      }
+    if (isWrite(request.method) && isBusy()) {
+      const retryAfterSeconds = 1 + Math.round(2 * Math.random());
+      throw new UnavailableError('the gateway is busy; the write was not accepted', { retryAfterSeconds });
     }
     done();
   });

@@ -241,7 +241,9 @@ describe('a gateway', () => {
   let check: ReturnType<typeof checker>;
 
   beforeAll(async () => {
-    gateway = await startTestGateway({ resources: source });
+    // With limits, so that the answers have their headers.
+    const rate = { perSecond: 1000, burst: 1000 };
+    gateway = await startTestGateway({ resources: source, settings: { rates: () => ({ tenantWrites: rate, tenantReads: rate }) } });
     const { table } = resources.get('orders') ?? expect.unreachable();
     const columns = ['tenant', 'order_id', 'customer', 'status', 'total', 'metadata', 'updated_at'];
     const values = ['t1', 'r1', 'c1', 'paid', '12.5', '{"a":[1,null]}', COMMIT_TIMESTAMP];

@@ -126,9 +126,16 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   shedWrites(app, settings);
   const limiter = new RateLimiter(cache, settings.rates, parts.log);
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
+  let closing = false;
   app.addHook('preClose', (done) => {
+    closing = true;
     statuses.endWaits();
     done();
+  });
+  // Fastify says so only to requests that come later, and a connection that its client keeps would hold up the stop.
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (closing) void reply.header('connection', 'close');
+    done(null, payload);
   });
   app.addHook('onClose', () => sender.drain());
 

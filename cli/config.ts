@@ -110,7 +110,11 @@ export const SETTINGS = {
   topic: optional('SPANWAY_TOPIC', 'Topic: `pubsub://PROJECT/TOPIC` or `sqlite:FILE`', '`sqlite:` in the data folder'),
   store: optional('SPANWAY_STORE', 'Database: `spanner://PROJECT/INSTANCE/DATABASE` or `sqlite:FILE`', '`sqlite:` in the data folder'),
   events: optional('SPANWAY_EVENTS', 'Outcome events: `eventbridge:BUS` or `sqlite:FILE`', '`sqlite:` in the data folder'),
-  cache: text('SPANWAY_CACHE', 'memory:', 'Cache and outcome signals: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process'),
+  cache: text(
+    'SPANWAY_CACHE',
+    'memory:',
+    'Cache, outcome signals and rate limits: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process',
+  ),
   secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
   oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
   oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", "found by the issuer's discovery document"),

@@ -4,6 +4,12 @@ import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { expect, it, onTestFinished } from 'vitest';
+import { pino } from 'pino';
+import { readConfig } from '../../cli/config.ts';
+import { ensureDevelopmentKeys } from '../../cli/keys.ts';
+import { provision, startGatewayRole } from '../../cli/roles.ts';
+import { makeTemporaryFolder } from '../temp.ts';
+import { resources } from '../fixtures/stores.ts';
 import { startTestGateway } from '../fixtures/gateways.ts';
 import { bound } from '../fixtures/queues.ts';
 
@@ -57,4 +63,20 @@ it('a stop answers every write and every wait that is under way, and takes no ne
   for (const { status, close } of await Promise.all(writes)) expect([status, close]).toEqual([202, true]);
   await closed;
   expect(await gateway.queued()).toHaveLength(101);
+});
+
+it('a stop waits no longer than it may for a request that does not arrive', async () => {
+  const folder = await makeTemporaryFolder();
+  onTestFinished(() => folder.remove());
+  const config = readConfig({ SPANWAY_DATA_DIR: folder.path, SPANWAY_STOP_SECONDS: '1', PORT: '0' });
+  await ensureDevelopmentKeys(`${folder.path}/secrets`, config.packSignature);
+  await provision(config);
+  const log = pino({ level: 'silent' });
+  const onFatal = (error: unknown): never => expect.unreachable(String(error));
+  const role = await startGatewayRole({ config, log, onFatal, resources: { current: resources } }, []);
+  const socket = connect(Number(new URL(role.url).port), '127.0.0.1');
+  const arrived = once(socket, 'connect');
+  await arrived;
+  socket.on('error', () => undefined).write('GET /healthz HTTP/1.1\r\n');
+  await role.stop();
 });

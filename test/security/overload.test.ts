@@ -140,7 +140,7 @@ describe('an event loop that is late', () => {
     };
     const busy = setInterval(occupy, 1);
     await expect
-      .poll(async () => (await write()).json(), { timeout: 15_000 })
+      .poll(async () => (await write()).json<unknown>(), { timeout: 15_000 })
       .toMatchObject({
         status: 503,
         detail: 'the gateway is busy; the write was not accepted',

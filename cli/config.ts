@@ -1,4 +1,5 @@
 /** The settings: read from the environment once, checked, frozen. Who else may read it, `eslint.boundaries.js` says. */
+import type { Rate } from '../producers/gateway/rate-limits.ts';
 import { SpanwayError } from '../schemas/errors.ts';
 import { MAX_COMMIT_MUTATIONS } from '../schemas/resource/cost.ts';
 import { MAX_KEY_BYTES } from '../schemas/resource/validate.ts';
@@ -68,6 +69,31 @@ function choice<const C extends readonly string[]>(variable: string, standard: C
   };
 }
 
+/** At most as many as a bucket takes: `Bucket` in the cache port. */
+const RATE = /^(\d{1,6}(?:\.\d{1,3})?)(?::(\d{1,7}))?$/;
+export const RATE_FORM = 'RATE or RATE:BURST, with 0.001 to 100000 requests a second and a burst of 1 to 1000000';
+
+/** `100`, or `100:500` for a burst that is not that of one second; undefined where it is neither. */
+export function parseRate(text: string): Rate | undefined {
+  const [, rate = '', given] = RATE.exec(text) ?? [];
+  const perSecond = Number(rate);
+  const burst = given === undefined ? Math.ceil(perSecond) : Number(given);
+  return perSecond > 0 && perSecond <= 100_000 && burst >= 1 && burst <= 1_000_000 ? { perSecond, burst } : undefined;
+}
+
+function rate(variable: string, meaning: string): Setting<Rate | undefined> {
+  return {
+    variable,
+    meaning,
+    standard: 'no limit',
+    read: (given) => {
+      const parsed = given === undefined ? undefined : parseRate(given);
+      if (given !== undefined && !parsed) throw new ConfigError(`${variable} is ${JSON.stringify(given)}; it must be ${RATE_FORM}`);
+      return parsed;
+    },
+  };
+}
+
 /** Every setting, in the order in which the README lists them. */
 export const SETTINGS = {
   port: integer('PORT', 8080, [0, 65535], 'Port of the gateway, and of `spanway issuer`; 0 takes a free one'),
@@ -84,7 +110,11 @@ export const SETTINGS = {
   topic: optional('SPANWAY_TOPIC', 'Topic: `pubsub://PROJECT/TOPIC` or `sqlite:FILE`', '`sqlite:` in the data folder'),
   store: optional('SPANWAY_STORE', 'Database: `spanner://PROJECT/INSTANCE/DATABASE` or `sqlite:FILE`', '`sqlite:` in the data folder'),
   events: optional('SPANWAY_EVENTS', 'Outcome events: `eventbridge:BUS` or `sqlite:FILE`', '`sqlite:` in the data folder'),
-  cache: text('SPANWAY_CACHE', 'memory:', 'Cache and outcome signals: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process'),
+  cache: text(
+    'SPANWAY_CACHE',
+    'memory:',
+    'Cache, outcome signals and rate limits: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process',
+  ),
   secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
   oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
   oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", "found by the issuer's discovery document"),
@@ -131,6 +161,38 @@ export const SETTINGS = {
     'How long a send waits to fill while others are under way; a lone write does not wait',
   ),
   maxPending: integer('SPANWAY_MAX_PENDING', 10_000, [1, 1_000_000], 'Writes that wait for the queue; past it they get 503'),
+  maxPendingBytes: integer(
+    'SPANWAY_MAX_PENDING_BYTES',
+    67_108_864,
+    [2_097_152, 4_294_967_296],
+    'Bytes of the writes that wait for the queue; past it they get 503',
+  ),
+  acceptTimeoutMs: integer(
+    'SPANWAY_ACCEPT_TIMEOUT_MS',
+    5000,
+    [50, 60_000],
+    "How long a write waits for its turn at the queue, and then again for the queue's answer, before it gets 503",
+  ),
+  maxLoopDelayMs: integer(
+    'SPANWAY_MAX_LOOP_DELAY_MS',
+    250,
+    [0, 60_000],
+    'How late the event loop of the gateway may be, as a mean over a second, before writes get 503 unread; 0: however late',
+  ),
+  maxConnections: integer('SPANWAY_MAX_CONNECTIONS', 10_000, [1, 1_000_000], 'Connections at once; a new one past it is closed at once'),
+  requestTimeoutSeconds: integer(
+    'SPANWAY_REQUEST_TIMEOUT_SECONDS',
+    30,
+    [1, 600],
+    'How long a request may take to arrive as a whole; past it 408',
+  ),
+  rateTenantWrites: rate('SPANWAY_RATE_TENANT_WRITES', 'Writes that each tenant may send: `RATE` a second, or `RATE:BURST`'),
+  rateTenantReads: rate('SPANWAY_RATE_TENANT_READS', 'Reads that each tenant may send'),
+  rateCallerWrites: rate('SPANWAY_RATE_CALLER_WRITES', 'Writes that each caller may send, a person or a service'),
+  rateCallerReads: rate('SPANWAY_RATE_CALLER_READS', 'Reads that each caller may send'),
+  rateAgentWrites: rate('SPANWAY_RATE_AGENT_WRITES', 'Writes that each agent may send for the callers of a tenant, together'),
+  rateAgentReads: rate('SPANWAY_RATE_AGENT_READS', 'Reads that each agent may send for the callers of a tenant, together'),
+  rateTenants: optional('SPANWAY_RATE_TENANTS', 'JSON file with other rates for some tenants'),
   maxBodyBytes: integer('SPANWAY_MAX_BODY_BYTES', 1_048_576, [1024, 10_485_760], "Bytes of a request's body"),
   maxHeaderBytes: integer('SPANWAY_MAX_HEADER_BYTES', 16_384, [4096, 131_072], "Bytes of a request's line and headers"),
   maxJsonDepth: integer('SPANWAY_MAX_JSON_DEPTH', 100, [8, 1000], "Levels of arrays and objects in a request's body"),

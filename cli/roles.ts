@@ -20,6 +20,7 @@ import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.t
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';
 import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
+import { readRates } from './rates.ts';
 
 export interface Role {
   /** Lets what is under way end, gives back the rest, closes its adapters. */
@@ -56,6 +57,7 @@ export async function openGateway(
     for (const closeOne of opened.reverse()) await closeOne();
   };
   try {
+    const rates = await readRates(config);
     const secrets = await openSecrets(config.secrets);
     const packSigner = await followSigner(secrets, config.packSignature, log);
     opened.push(() => packSigner.stop());
@@ -79,6 +81,7 @@ export async function openGateway(
       settings: {
         ...config,
         receiptTtlMs: config.receiptTtlSeconds * 1000,
+        rates,
       },
     });
     opened.push(() => app.close());
@@ -107,7 +110,12 @@ export async function startGatewayRole(
   const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    stop: close,
+    async stop() {
+      // A request that does not arrive, or an answer that is not read, holds up no stop.
+      const patience = setTimeout(() => app.server.closeAllConnections(), config.stopSeconds * 1000);
+      await close();
+      clearTimeout(patience);
+    },
   };
 }
 

@@ -1,10 +1,11 @@
 /** A cache in this thread: `memory:`. Its values are for those who share the instance, its signals reach the whole process. */
 import { BroadcastChannel } from 'node:worker_threads';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
-import type { Cache, Listener } from './port.ts';
+import { LocalBuckets } from './buckets.ts';
+import type { Bucket, Cache, Listener, Taken } from './port.ts';
 import { Waiter } from './waiter.ts';
 
-/** Entries kept unless `maxEntries` in the URL says otherwise; the least recently used goes first. */
+/** Entries kept, and as many buckets, unless `maxEntries` in the URL says otherwise; the least recently used goes first. */
 const DEFAULT_MAX_ENTRIES = 10_000;
 
 export interface MemoryCacheOptions {
@@ -28,6 +29,7 @@ export class MemoryCache implements Cache {
   readonly #now: () => number;
   // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
   readonly #entries = new Map<string, { readonly value: string; readonly expiresAt: number }>();
+  readonly #buckets: LocalBuckets;
   readonly #waiters = new Map<string, Set<Waiter>>();
   readonly #others = new BroadcastChannel('spanway memory cache');
   #closed = false;
@@ -35,6 +37,7 @@ export class MemoryCache implements Cache {
   constructor(options: MemoryCacheOptions = {}) {
     this.#maxEntries = options.maxEntries ?? DEFAULT_MAX_ENTRIES;
     this.#now = options.now ?? (() => performance.now());
+    this.#buckets = new LocalBuckets(this.#maxEntries, this.#now);
     this.#others.onmessage = ({ data }) => this.#wake(data as readonly string[]);
     this.#others.unref();
   }
@@ -88,6 +91,11 @@ export class MemoryCache implements Cache {
     });
     this.#waiters.set(channel, waiters.add(waiter));
     return waiter;
+  }
+
+  async take(buckets: readonly Bucket[]): Promise<Taken> {
+    await this.ping();
+    return this.#buckets.take(buckets);
   }
 
   ping(): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * Values that may be lost at any time, and signals that wake who waits. Nothing may depend on it but speed: a
- * caller must be right when `get` finds nothing and no signal ever comes.
+ * Values that may be lost at any time, signals that wake who waits, and token buckets. Nothing may depend on it but
+ * speed and how soon a limit is felt: a caller must be right when `get` finds nothing and no signal ever comes.
  *
  * Duties of an adapter: a value is never older than its TTL. A signal reaches those who wait when it is sent, in
  * every process, at most once, and is kept for nobody. While the server is away calls throw PortUnavailableError
@@ -16,12 +16,43 @@ export interface Cache {
   signal(channels: readonly string[]): Promise<void>;
   /** Starts to listen. It is in effect when the promise resolves, so that a read after it and before `wait` misses nothing. */
   listen(channel: string): Promise<Listener>;
+  /**
+   * Takes one token from each bucket, or from none where one has none left. Atomic, over every process that shares
+   * the cache: of a bucket, any span of time gives at most `burst` tokens and what flows in meanwhile. While the
+   * server is away it is soon answered from buckets of this process alone, and `fallback` says so.
+   */
+  take(buckets: readonly Bucket[]): Promise<Taken>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }
 
+/** A token bucket. It is full when it is first heard of, and again when it has not been used for long enough. */
+export interface Bucket {
+  /** Buckets of one `take` share a Redis Cluster hash tag, `{…}`, so that one server has them all. */
+  readonly key: string;
+  /** Tokens that flow in, at most 100,000 a second. The time for one is rounded up to whole microseconds. */
+  readonly perSecond: number;
+  /** Tokens that it holds at most, 1 to 1,000,000. */
+  readonly burst: number;
+}
+
+export interface Taken {
+  readonly taken: boolean;
+  /** Of each bucket, in their order. */
+  readonly levels: readonly BucketLevel[];
+  /** Why the server was not asked, where this process counted alone. */
+  readonly fallback?: Error;
+}
+
+export interface BucketLevel {
+  /** Tokens left. */
+  readonly left: number;
+  /** Until there is one more, in milliseconds; 0 where it is full. */
+  readonly nextMs: number;
+}
+
 export interface CacheCapabilities {
-  /** Whether other processes see the values and signals of this one. */
+  /** Whether other processes see the values, signals and buckets of this one. */
   readonly shared: boolean;
 }
 

@@ -1,7 +1,8 @@
-/** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://…` for TLS. */
+/** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. */
 import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
-import type { Cache, Listener } from './port.ts';
+import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
+import type { Bucket, Cache, Listener, Taken } from './port.ts';
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
@@ -9,6 +10,12 @@ const PREFIX = 'spanway:';
 
 /** The port promises a second; this leaves something for the work around the wait. */
 const ANSWER_WITHIN_MS = 800;
+/** How long `take` waits for the server, unless the URL says otherwise: long for a server that is near, short for a caller. */
+const TAKE_WITHIN_MS = 50;
+/** After a `take` that was not answered in time, how long the next ones do not ask. */
+const TAKE_ALONE_MS = 1000;
+/** Buckets of this process alone, for that time. */
+const OWN_BUCKETS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_RECONNECT_MS = 2_000;
 
@@ -22,7 +29,7 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
   const commands = makeConnection(place);
   const subscriber = makeConnection(place);
   await Promise.all([firstAttempt(commands.redis), firstAttempt(subscriber.redis)]);
-  return new RedisCache(commands, subscriber);
+  return new RedisCache(commands, subscriber, takeWithin(url));
 }
 
 export class RedisCache implements Cache {
@@ -30,8 +37,12 @@ export class RedisCache implements Cache {
   readonly #commands: Connection;
   readonly #subscriber: Connection;
   readonly #subscriptions: Subscriptions;
+  readonly #takeWithinMs: number;
+  readonly #ownBuckets = new LocalBuckets(OWN_BUCKETS, () => performance.now());
+  #takesAlone: { readonly until: number; readonly why: Error } | undefined;
 
-  constructor(commands: Connection, subscriber: Connection) {
+  constructor(commands: Connection, subscriber: Connection, takeWithinMs: number) {
+    this.#takeWithinMs = takeWithinMs;
     this.#commands = commands;
     this.#subscriber = subscriber;
     this.#subscriptions = new Subscriptions(subscriber.redis);
@@ -68,6 +79,30 @@ export class RedisCache implements Cache {
     return answered(this.#subscriber, this.#subscriptions.listen(PREFIX + channel));
   }
 
+  async take(buckets: readonly Bucket[]): Promise<Taken> {
+    if (buckets.length === 0) return { taken: true, levels: [] };
+    // Closed, not away.
+    if (this.#commands.redis.status === 'end') throw new PortUnavailableError('cache', 'redis: it is closed');
+    if (!this.#takesAlone || this.#takesAlone.until <= performance.now()) {
+      try {
+        const taken = await this.#takeThere(buckets);
+        this.#takesAlone = undefined;
+        return taken;
+      } catch (error) {
+        this.#takesAlone = { until: performance.now() + TAKE_ALONE_MS, why: error as Error };
+      }
+    }
+    return { ...this.#ownBuckets.take(buckets), fallback: this.#takesAlone.why };
+  }
+
+  async #takeThere(buckets: readonly Bucket[]): Promise<Taken> {
+    const keys = buckets.map(({ key }) => PREFIX + key);
+    const intervals = buckets.flatMap((bucket) => [intervalOf(bucket), intervalOf(bucket) * bucket.burst]);
+    const call = this.#commands.redis.spanwayTake(keys.length, ...keys, ...intervals);
+    const [taken, ...fullIn] = await answered(this.#commands, inTime(call, this.#takeWithinMs));
+    return { taken: taken === 1, levels: buckets.map((bucket, i) => levelOf(bucket, fullIn[i] ?? 0)) };
+  }
+
   async ping(): Promise<void> {
     await answered(this.#commands, this.#commands.redis.ping());
     // Signals come by the other connection, which can be away alone.
@@ -83,9 +118,23 @@ export class RedisCache implements Cache {
   }
 }
 
+/** Rejects where the call takes longer. An answer that has arrived by then, and waits only for this process, still counts. */
+async function inTime<T>(call: Promise<T>, ms: number): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => setImmediate(() => late.reject(new Error(`no answer in ${ms} ms`))), ms);
+  try {
+    return await Promise.race([call, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A client that knows the script. */
+type ScriptedRedis = Redis & { spanwayTake(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<number[]> };
+
 /** A connection, and why it is away: a call that is made meanwhile says only that it is. */
 interface Connection {
-  readonly redis: Redis;
+  readonly redis: ScriptedRedis;
   lastError: string | undefined;
 }
 
@@ -117,7 +166,8 @@ function makeConnection(place: Place): Connection {
     // After a failover the old primary still answers, and takes no writes.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
-  const connection: Connection = { redis, lastError: undefined };
+  redis.defineCommand('spanwayTake', { lua: TAKE_SCRIPT });
+  const connection: Connection = { redis: redis as ScriptedRedis, lastError: undefined };
   // Without a listener ioredis would print.
   redis.on('error', (error) => (connection.lastError = error.message));
   redis.on('ready', () => (connection.lastError = undefined));
@@ -136,13 +186,22 @@ function firstAttempt(redis: Redis): Promise<void> {
   });
 }
 
+function takeWithin(url: URL): number {
+  const text = url.searchParams.get('takeWithinMs');
+  if (text === null) return TAKE_WITHIN_MS;
+  const ms = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (ms >= 1 && ms <= ANSWER_WITHIN_MS) return ms;
+  throw new AdapterConfigError(`cache: takeWithinMs=${text} in the ${url.protocol} URL; expected 1 to ${ANSWER_WITHIN_MS}`);
+}
+
 type Place = Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'db' | 'tls'>;
 
 function readRedisUrl(url: URL): Place {
   // The URL may hold a password, so it is not repeated.
   const refuse = (why: string) => new AdapterConfigError(`cache: the ${url.protocol} URL ${why}; expected ${url.protocol}//HOST:PORT`);
   if (url.hostname === '') throw refuse('names no host');
-  if (url.search !== '') throw refuse('has options, and none are known');
+  const unknown = [...url.searchParams.keys()].find((name) => name !== 'takeWithinMs');
+  if (unknown !== undefined) throw refuse(`has the option ${JSON.stringify(unknown)}; only takeWithinMs is known`);
   const database = /^\/?(\d{0,4})$/.exec(url.pathname)?.[1];
   if (database === undefined) throw refuse('names a database that is no number');
   return {

@@ -10,11 +10,13 @@ import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import type { Background } from './background.ts';
 import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
-import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf } from './headers.ts';
+import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf, isWrite } from './headers.ts';
 import type { Identity } from './identity.ts';
 import { openApiRoutes } from './openapi.ts';
+import { type OverloadSettings, shedWrites } from './overload.ts';
 import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
+import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';
 import { readRoutes } from './reads.ts';
 import { Statuses } from './statuses.ts';
@@ -37,7 +39,7 @@ export interface GatewayParts {
 }
 
 export interface GatewaySettings
-  extends PackSenderSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
+  extends PackSenderSettings, OverloadSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Of a request's line and headers together, in bytes. */
@@ -50,6 +52,12 @@ export interface GatewaySettings
   readonly maxWaiters: number;
   /** How long a receipt is kept for retries and pending statuses. */
   readonly receiptTtlMs: number;
+  /** How long a whole request may take to arrive, from its first byte. */
+  readonly requestTimeoutSeconds: number;
+  /** Connections at once; past it a new one is closed at once. */
+  readonly maxConnections: number;
+  /** How many requests are taken, by tenant. */
+  readonly rates: (tenant: string) => Rates;
 }
 
 declare module 'fastify' {
@@ -61,6 +69,7 @@ declare module 'fastify' {
 
 export function buildGateway(parts: GatewayParts): FastifyInstance {
   const { queue, store, cache, resources, identity, settings } = parts;
+  const requestTimeoutMs = settings.requestTimeoutSeconds * 1000;
   const app = Fastify({
     loggerInstance: parts.log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'correlationId' }),
@@ -68,11 +77,23 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     genReqId: (raw) => correlationIdOf(raw.headers),
     bodyLimit: settings.maxBodyBytes,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),
-    http: { maxHeaderSize: settings.maxHeaderBytes },
+    // Node looks for late requests at an interval, and takes the shorter of the two times for that of the headers.
+    // https://nodejs.org/api/http.html#httpcreateserveroptions-requestlistener
+    http: {
+      maxHeaderSize: settings.maxHeaderBytes,
+      connectionsCheckingInterval: 1000,
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+    },
+    requestTimeout: requestTimeoutMs,
+    // What comes on a connection that is open is answered, up to the last.
+    return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
     // A path is data here: its case and its slashes are the caller's.
     routerOptions: { caseSensitive: true, ignoreTrailingSlash: false },
   });
+
+  app.server.maxConnections = settings.maxConnections;
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(['application/json', 'application/merge-patch+json'], { parseAs: 'buffer' }, (request, body, done) => {
@@ -105,10 +126,19 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     receiptKeys: parts.receiptKeys,
     settings: { ...settings, maxEnvelopeBytes, maxCommitMutations: store.capabilities.maxCommitMutations },
   });
+  shedWrites(app, settings);
+  const limiter = new RateLimiter(cache, settings.rates, parts.log);
   // Who waits for an outcome is answered at once with what is known, so that a stop need not wait for them.
+  let closing = false;
   app.addHook('preClose', (done) => {
+    closing = true;
     statuses.endWaits();
     done();
+  });
+  // Fastify says so only to requests that come later, and a connection that its client keeps would hold up the stop.
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (closing) void reply.header('connection', 'close');
+    done(null, payload);
   });
   app.addHook('onClose', () => sender.drain());
 
@@ -126,9 +156,12 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   void app.register(
     (v1, _options, done) => {
       v1.decorateRequest('caller');
-      v1.addHook('onRequest', async (request) => {
+      v1.addHook('onRequest', async (request, reply) => {
         checkCorrelationId(request.headers);
         request.caller = await identity.verify(authorizationsOf(request.raw), request.raw);
+        await limiter.take(request, reply);
+        // Before the body is read. After the limits, so that who sends too much does not crowd out who does not.
+        if (isWrite(request.method)) sender.checkRoom();
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;

@@ -8,6 +8,8 @@ export interface Decision {
   /** By its key: `orders/o1`. Of several, the first. */
   readonly row?: string;
   readonly reason?: string;
+  /** The limits that were used up. */
+  readonly policies?: readonly string[];
 }
 
 /** A request that was let through: a read that is answered, or a write that the queue has, with its submission. */
@@ -19,7 +21,7 @@ export function logAllowed(
   request.log.info({ decision: 'allow', ...whoOf(request), ...decision }, text);
 }
 
-/** A request that policy or the token check refused. */
+/** A request that policy, the token check or a rate limit refused. */
 export function logDenied(request: FastifyRequest, decision: Partial<Decision>): void {
   request.log.warn({ decision: 'deny', ...whoOf(request), ...decision, method: request.method, route: request.routeOptions.url }, 'denied');
 }

@@ -8,6 +8,10 @@ function randomHex(): string {
   return randomUUID().replaceAll('-', '');
 }
 
+export function isWrite(method: string): boolean {
+  return method !== 'GET' && method !== 'HEAD' && method !== 'OPTIONS';
+}
+
 /** Every Authorization header. `headers` has the first alone, and says nothing of others. https://nodejs.org/api/http.html#messageheaders */
 export function authorizationsOf({ rawHeaders }: IncomingMessage): readonly string[] {
   return rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === 'authorization');

@@ -1,7 +1,7 @@
 /**
  * Gathers envelopes into packs by shard and sends them in batches. A lone envelope leaves at once; while a shard's
  * pack is on its way, what arrives for that shard gathers behind it, so packs grow with the load and a shard's
- * packs reach the queue in order.
+ * packs reach the queue in order. What may wait is bounded by count, bytes and time.
  */
 import { randomUUID } from 'node:crypto';
 import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
@@ -20,6 +20,13 @@ export interface PackSenderSettings {
   readonly sendLingerMs: number;
   /** Envelopes waiting or under way; past it the caller is told to come back. */
   readonly maxPending: number;
+  /** Of these envelopes together, in bytes. */
+  readonly maxPendingBytes: number;
+  /**
+   * How long an envelope waits for its turn. Past it the write is refused, and leaves; once it is on its way, the
+   * queue has as long again to acknowledge it before the caller is told that it is not known.
+   */
+  readonly acceptTimeoutMs: number;
 }
 
 /** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
@@ -28,7 +35,10 @@ export const ATTRIBUTES_BYTES = 512;
 interface Pending {
   readonly text: string;
   readonly bytes: number;
-  readonly done: (error?: Error) => void;
+  readonly since: number;
+  /** Answers its caller; what comes after the first answer is not heard. */
+  readonly answer: (error?: Error) => void;
+  readonly timer: NodeJS.Timeout;
 }
 
 export class PackSender {
@@ -39,7 +49,9 @@ export class PackSender {
   readonly #ready = new Set<number>();
   readonly #waiting = new Map<number, Pending[]>();
   readonly #busy = new Set<number>();
-  #pending = 0;
+  /** All that is waiting or under way, the oldest first. */
+  readonly #pending = new Set<Pending>();
+  #pendingBytes = 0;
   #sends = 0;
   #scheduled = false;
   #lingered = false;
@@ -52,22 +64,37 @@ export class PackSender {
     this.#settings = settings;
   }
 
-  /** Resolves when the queue has acknowledged the pack that holds it; else throws UnavailableError: it may be there. */
-  send(shard: number, text: string): Promise<void> {
-    if (this.#pending >= this.#settings.maxPending) {
-      return Promise.reject(new UnavailableError('too many writes are waiting for the queue'));
-    }
-    this.#pending += 1;
-    return new Promise((resolve, reject) => {
+  /** What it holds now. */
+  get load(): { readonly count: number; readonly bytes: number } {
+    return { count: this.#pending.size, bytes: this.#pendingBytes };
+  }
+
+  /** @throws UnavailableError where there is no room for an envelope of so many bytes. */
+  checkRoom(bytes = 1): void {
+    const { maxPending, maxPendingBytes } = this.#settings;
+    if (this.#pending.size < maxPending && this.#pendingBytes + bytes <= maxPendingBytes) return;
+    throw new UnavailableError('too many writes are waiting for the queue; this one was not accepted', {
+      retryAfterSeconds: this.#retryAfterSeconds(),
+    });
+  }
+
+  /** Resolves when the queue has acknowledged the pack that holds it; else throws UnavailableError, which says whether it may be there. */
+  async send(shard: number, text: string): Promise<void> {
+    const bytes = Buffer.byteLength(text) + 1;
+    this.checkRoom(bytes);
+    await new Promise<void>((resolve, reject) => {
       const pending: Pending = {
         text,
-        bytes: Buffer.byteLength(text) + 1,
-        done: (error) => {
-          this.#pending -= 1;
+        bytes,
+        since: performance.now(),
+        answer: (error) => {
           if (error) reject(error);
           else resolve();
         },
+        timer: setTimeout(() => this.#giveUp(shard, pending), this.#settings.acceptTimeoutMs),
       };
+      this.#pending.add(pending);
+      this.#pendingBytes += bytes;
       const waiting = this.#waiting.get(shard);
       if (waiting) waiting.push(pending);
       else this.#waiting.set(shard, [pending]);
@@ -78,7 +105,43 @@ export class PackSender {
 
   /** Resolves when nothing is waiting or under way. */
   async drain(): Promise<void> {
-    if (this.#pending > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+  }
+
+  #end(pending: Pending, error?: Error): void {
+    clearTimeout(pending.timer);
+    this.#pending.delete(pending);
+    this.#pendingBytes -= pending.bytes;
+    pending.answer(error);
+    if (this.#pending.size === 0) this.#idle?.();
+  }
+
+  #giveUp(shard: number, pending: Pending): void {
+    const { acceptTimeoutMs } = this.#settings;
+    const retryAfterSeconds = this.#retryAfterSeconds();
+    const waiting = this.#waiting.get(shard) ?? [];
+    const place = waiting.indexOf(pending);
+    if (place < 0) {
+      // Its place is taken until the queue's answer comes, so that what is held in memory stays bounded.
+      pending.answer(new UnavailableError(`the queue did not answer in ${acceptTimeoutMs} ms; ${MAY_BE_ACCEPTED}`, { retryAfterSeconds }));
+      return;
+    }
+    waiting.splice(place, 1);
+    if (waiting.length === 0) {
+      this.#waiting.delete(shard);
+      this.#ready.delete(shard);
+    }
+    this.#end(
+      pending,
+      new UnavailableError(`the write had no turn at the queue in ${acceptTimeoutMs} ms; it was not accepted`, { retryAfterSeconds }),
+    );
+  }
+
+  /** As long as the oldest has waited so far, a new one will wait too. Spread out, so that not all come back at once. */
+  #retryAfterSeconds(): number {
+    const [oldest] = this.#pending;
+    const waitedSeconds = oldest ? (performance.now() - oldest.since) / 1000 : 0;
+    return Math.round(1 + waitedSeconds + Math.random() * (2 + waitedSeconds));
   }
 
   /** Once per turn of the event loop, so that requests read together travel together. */
@@ -137,14 +200,12 @@ export class PackSender {
     }
     batch.forEach(({ shard, items }, i) => {
       const result = results[i] ?? { status: 'unknown' as const, error: new Error('the queue gave no answer for this entry') };
-      const error = result.status === 'ok' ? undefined : unavailable(result);
-      for (const item of items) item.done(error);
+      for (const item of items) this.#end(item, result.status === 'ok' ? undefined : this.#unavailable(result));
       this.#busy.delete(shard);
       if (this.#waiting.has(shard)) this.#ready.add(shard);
     });
     this.#sends -= 1;
     if (this.#ready.size > 0) this.#schedule();
-    if (this.#pending === 0) this.#idle?.();
   }
 
   /** Takes what fits in a pack, in order; the first always fits in an empty batch. */
@@ -159,15 +220,18 @@ export class PackSender {
       count += 1;
     }
     const items = waiting.splice(0, count);
+    for (const item of items) item.timer.refresh();
     if (waiting.length === 0) this.#waiting.delete(shard);
     return items;
   }
+
+  #unavailable(result: Exclude<SendResult, { status: 'ok' }>): UnavailableError {
+    const what =
+      result.status === 'failed'
+        ? 'the queue refused the write; it was not accepted'
+        : `the queue did not acknowledge the write in time; ${MAY_BE_ACCEPTED}`;
+    return new UnavailableError(what, { cause: result.error, retryAfterSeconds: this.#retryAfterSeconds() });
+  }
 }
 
-function unavailable(result: Exclude<SendResult, { status: 'ok' }>): UnavailableError {
-  const what =
-    result.status === 'failed'
-      ? 'the queue refused the write; it was not accepted'
-      : 'the queue did not acknowledge the write in time; it may have been accepted: try again with the same Idempotency-Key';
-  return new UnavailableError(what, { cause: result.error });
-}
+const MAY_BE_ACCEPTED = 'it may have been accepted: try again with the same Idempotency-Key';

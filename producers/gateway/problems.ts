@@ -6,7 +6,7 @@ import { StoreError } from '../../ports/errors.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
 import type { ProblemDescription, ProblemName } from '../../schemas/openapi/shared.ts';
 import { logDenied } from './audit.ts';
-import { RequestError, UnavailableError } from './errors.ts';
+import { RateLimitedError, RequestError, UnavailableError } from './errors.ts';
 
 /** `explanation` is shown at the URL that `type` names. */
 export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = {
@@ -62,11 +62,17 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = 
     title: 'The value does not fit the schema',
     explanation: '"errors" lists each field by JSON Pointer, the rule it breaks and why.',
   },
+  rate_limited: {
+    status: 429,
+    title: 'Too many requests',
+    explanation:
+      'A limit on the requests of the tenant, the caller or the agent is used up: "violated-policies" names it, and the headers RateLimit and RateLimit-Policy say what it is. Try again after Retry-After.',
+  },
   unavailable: {
     status: 503,
     title: 'Unavailable',
     explanation:
-      'Something behind the gateway cannot be reached. Try again after Retry-After; with the same Idempotency-Key a write is never doubled.',
+      'Something behind the gateway cannot be reached, or there is more to do than it can. The detail says where a write was surely not accepted. Try again after Retry-After; with the same Idempotency-Key a write is never doubled.',
   },
   internal: { status: 500, title: 'Internal error', explanation: 'A fault of the gateway. The log has it under the correlation id.' },
 };
@@ -78,6 +84,8 @@ interface Problem {
   /** Of a refusal by policy: see `ForbiddenReason`. */
   readonly reason?: string;
   readonly retryAfterSeconds?: number;
+  /** The limits that are used up, by their names in the headers. */
+  readonly policies?: readonly string[];
 }
 
 function problemOf(error: Error, request: FastifyRequest): Problem {
@@ -86,6 +94,9 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
     return { name: error.code, detail: error.message, ...(typeof reason === 'string' ? { reason } : {}) };
   }
   if (error instanceof ValidationError) return { name: 'validation', detail: error.message, errors: error.problems };
+  if (error instanceof RateLimitedError) {
+    return { name: 'rate_limited', detail: error.message, retryAfterSeconds: error.retryAfterSeconds, policies: error.policies };
+  }
   if (error instanceof UnavailableError) return { name: 'unavailable', detail: error.message, retryAfterSeconds: error.retryAfterSeconds };
   if (error instanceof StoreError && error.failure === 'transient') {
     return { name: 'unavailable', detail: 'the database cannot be reached', retryAfterSeconds: 1 };
@@ -144,9 +155,13 @@ export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: Error): void {
-  const { name, detail, errors, reason, retryAfterSeconds } = problemOf(error, request);
+  const { name, detail, errors, reason, retryAfterSeconds, policies } = problemOf(error, request);
   const { status } = PROBLEM_TYPES[name];
-  if (status >= 500) request.log.error({ err: error }, `${request.method} ${request.routeOptions.url ?? ''} failed`);
+  const what = `${request.method} ${request.routeOptions.url ?? ''}`;
+  // Without a cause it was refused to keep the load bounded: there can be many, and a stack says nothing.
+  if (error instanceof UnavailableError && error.cause === undefined) request.log.warn({ detail }, `${what} refused`);
+  else if (status >= 500) request.log.error({ err: error }, `${what} failed`);
+  if (policies) logDenied(request, { reason: name, policies });
   if (status === 401 || status === 403) logDenied(request, { reason: detail, ...(error instanceof RequestError ? error.context : {}) });
   if (status === 401) void reply.header('www-authenticate', 'Bearer');
   if (retryAfterSeconds !== undefined) void reply.header('retry-after', String(retryAfterSeconds));
@@ -154,7 +169,7 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, error:
     .code(status)
     .header('correlation-id', request.id)
     .type('application/problem+json')
-    .send(JSON.stringify({ ...problemDocument(name, detail, request.id), reason, errors }));
+    .send(JSON.stringify({ ...problemDocument(name, detail, request.id), reason, errors, 'violated-policies': policies }));
 }
 
 /** The pages that `type` points to. */

@@ -16,6 +16,7 @@ import {
   parameters,
   ProblemAnswers,
   type Problems,
+  RATE_HEADERS,
   schema,
 } from './shared.ts';
 
@@ -71,7 +72,7 @@ export function openApiDocument(resources: ResourceSet, facts: ApiFacts): OpenAp
   };
 }
 
-const ANY_CALL: readonly ProblemName[] = ['invalid_parameter', 'unauthenticated', 'internal', 'unavailable'];
+const ANY_CALL: readonly ProblemName[] = ['invalid_parameter', 'unauthenticated', 'rate_limited', 'internal', 'unavailable'];
 const OF_RESOURCE: readonly ProblemName[] = [...ANY_CALL, 'forbidden', 'unknown_resource', 'validation'];
 const OF_ROW: readonly ProblemName[] = [...OF_RESOURCE, 'unknown_route'];
 const OF_WRITE: readonly ProblemName[] = ['conditions_unsupported', 'idempotency_key_reused', 'too_large'];
@@ -146,8 +147,14 @@ function rowRead(resource: Resource, answers: ProblemAnswers): Schema | undefine
     security,
     parameters: [parameter('correlationId'), ...(resource.version ? [parameter('ifNoneMatch')] : [])],
     responses: {
-      200: { description: 'The row.', headers: headersOf(...version), content: jsonOf(schema(componentName(resource, 'read'))) },
-      ...(resource.version ? { 304: { description: 'The row has a version that you have.', headers: headersOf('ETag') } } : {}),
+      200: {
+        description: 'The row.',
+        headers: headersOf(...version, ...RATE_HEADERS),
+        content: jsonOf(schema(componentName(resource, 'read'))),
+      },
+      ...(resource.version
+        ? { 304: { description: 'The row has a version that you have.', headers: headersOf('ETag', ...RATE_HEADERS) } }
+        : {}),
       ...answers.of([...OF_ROW, 'row_not_found']),
     },
   };
@@ -156,10 +163,14 @@ function rowRead(resource: Resource, answers: ProblemAnswers): Schema | undefine
 const WRITE_ANSWERS = {
   200: {
     description: 'The outcome, which was waited for (`Prefer: wait`). Also of a write that was rejected: look at `status`.',
-    headers: headersOf('Preference-Applied'),
+    headers: headersOf('Preference-Applied', ...RATE_HEADERS),
     content: jsonOf(schema('Status')),
   },
-  202: { description: 'Accepted: it is on the queue.', headers: headersOf('Location'), content: jsonOf(schema('Receipt')) },
+  202: {
+    description: 'Accepted: it is on the queue.',
+    headers: headersOf('Location', ...RATE_HEADERS),
+    content: jsonOf(schema('Receipt')),
+  },
 };
 
 function submissionPaths(all: readonly Resource[], answers: ProblemAnswers): Record<string, Schema> {
@@ -174,7 +185,7 @@ function submissionPaths(all: readonly Resource[], answers: ProblemAnswers): Rec
         security: [{ bearer: [] }],
         parameters: [parameter('wait'), parameter('correlationId')],
         responses: {
-          200: { description: 'The status.', headers: headersOf(), content: jsonOf(schema('Status')) },
+          200: { description: 'The status.', headers: headersOf(...RATE_HEADERS), content: jsonOf(schema('Status')) },
           ...answers.of([...ANY_CALL, 'submission_not_found']),
         },
       },

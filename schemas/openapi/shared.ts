@@ -18,6 +18,7 @@ export type ProblemName =
   | 'one_aggregate'
   | 'conditions_unsupported'
   | 'validation'
+  | 'rate_limited'
   | 'unavailable'
   | 'internal';
 
@@ -41,6 +42,16 @@ export function headersOf(...names: readonly (keyof typeof HEADERS)[]): Schema {
   return Object.fromEntries(['Correlation-Id' as const, ...names].map((name) => [name, reference('headers', name)]));
 }
 
+/** Of what a rate limit may apply to. */
+export const RATE_HEADERS = ['RateLimit', 'RateLimit-Policy'] as const;
+
+/** Of a problem with this status. */
+function problemHeaders(status: number): readonly (keyof typeof HEADERS)[] {
+  if (status === 401) return ['WWW-Authenticate'];
+  if (status === 429) return ['Retry-After', ...RATE_HEADERS];
+  return status === 503 ? ['Retry-After'] : [];
+}
+
 export function jsonOf(content: Schema): Schema {
   return { 'application/json': { schema: content } };
 }
@@ -58,6 +69,15 @@ export const HEADERS = {
   ETag: { description: 'The version of the row, in double quotes.', schema: { type: 'string' } },
   'Preference-Applied': { description: 'The outcome came in time (RFC 7240).', schema: { type: 'string', const: 'wait' } },
   'Retry-After': { description: 'Seconds until another try makes sense.', schema: { type: 'integer', minimum: 0 } },
+  RateLimit: {
+    description:
+      'What is left of each limit of this request: `r` requests now, and one more in `t` seconds. Only where there are limits. https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-11.txt',
+    schema: { type: 'string', examples: ['"tenant-writes";r=499;t=1, "caller-writes";r=49;t=1'] },
+  },
+  'RateLimit-Policy': {
+    description: 'Each limit of this request: `q` requests at once, which flow in again over `w` seconds.',
+    schema: { type: 'string', examples: ['"tenant-writes";q=500;w=5, "caller-writes";q=50;w=5'] },
+  },
   'WWW-Authenticate': { description: 'RFC 6750.', schema: { type: 'string' } },
 } as const satisfies Record<string, Schema>;
 
@@ -139,6 +159,7 @@ export function commonSchemas(problems: Problems): Readonly<Record<string, Schem
         status: { type: 'integer' },
         detail: { type: 'string' },
         correlationId: CORRELATION_ID,
+        'violated-policies': { type: 'array', items: { type: 'string' }, description: 'Of `rate_limited`: the limits that are used up.' },
         errors: { type: 'array', description: 'Of `validation`: one for each field.', items: schema('FieldProblem') },
       },
     },
@@ -202,7 +223,7 @@ export class ProblemAnswers {
     const own = { type: 'object', properties: { type: { enum: names.map(problemType) }, status: { const: status } } };
     return {
       description: names.map((name) => `${this.#problems[name].title} (\`${problemType(name)}\`).`).join(' '),
-      headers: headersOf(...(status === 401 ? (['WWW-Authenticate'] as const) : status === 503 ? (['Retry-After'] as const) : [])),
+      headers: headersOf(...problemHeaders(status)),
       content: { 'application/problem+json': { schema: { allOf: [schema('Problem'), own] } } },
     };
   }

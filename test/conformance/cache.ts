@@ -1,12 +1,12 @@
 /** What every adapter of the cache port must do. */
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Cache } from '../../ports/cache/port.ts';
+import type { Bucket, Cache } from '../../ports/cache/port.ts';
 import { PortUnavailableError } from '../../ports/errors.ts';
 
 export interface CacheFixture {
   readonly cache: Cache;
-  /** Another process's cache, as far as the adapter reaches: values and signals pass between the two. */
+  /** Another process's cache, as far as the adapter reaches: values, signals and buckets are those of both. */
   readonly other: Cache;
   remove(): Promise<void>;
 }
@@ -174,6 +174,65 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
       });
     });
 
+    describe('token buckets', () => {
+      /** Slow: nothing flows into one while a test runs. */
+      const slow = (name: string, burst: number): Bucket => ({ key: `{${key}}:${name}`, perSecond: 0.001, burst });
+
+      it('give their burst, then nothing, and say how much is left and when there is more', async () => {
+        const bucket = slow('a', 3);
+        for (const left of [2, 1, 0]) expect(await cache.take([bucket])).toMatchObject({ taken: true, levels: [{ left }] });
+        const refused = await other.take([bucket]);
+        expect(refused).toMatchObject({ taken: false, levels: [{ left: 0 }] });
+        expect(refused.levels[0]?.nextMs).toBeGreaterThan(1_000_000 - LONG_MS);
+        expect(refused.levels[0]?.nextMs).toBeLessThanOrEqual(1_000_000);
+        expect(refused.fallback).toBeUndefined();
+      });
+
+      it('give from all or from none', async () => {
+        const [full, empty] = [slow('full', 2), slow('empty', 1)];
+        await cache.take([empty]);
+        const refused = await cache.take([full, empty]);
+        expect(refused.taken).toBe(false);
+        expect(refused.levels.map(({ left }) => left)).toEqual([2, 0]);
+        expect(await cache.take([full])).toMatchObject({ taken: true, levels: [{ left: 1 }] });
+      });
+
+      it('give to many at once, from both sides, no more than the burst', async () => {
+        const [shared, one, two] = [slow('shared', 10), slow('one', 100), slow('two', 100)];
+        const takes = await Promise.all(
+          Array.from({ length: 60 }, (_, i) => (i % 2 === 0 ? cache : other).take([shared, i % 2 === 0 ? one : two])),
+        );
+        expect(takes.filter(({ taken }) => taken)).toHaveLength(10);
+        // Of the two of their own, as much was taken as of the one that they share.
+        const { levels } = await cache.take([one, two]);
+        expect(levels.reduce((sum, { left }) => sum + left, 0)).toBe(200 - 10 - 2);
+      });
+
+      it('fill at their rate: in any time no more than the burst and what flowed in', async () => {
+        const bucket = { key: `{${key}}:fast`, perSecond: 200, burst: 5 };
+        const from = performance.now();
+        let given = 0;
+        while (given < 50) {
+          const { taken, levels } = await cache.take([bucket]);
+          if (taken) given += 1;
+          // A millisecond, for the two clocks.
+          const most = bucket.burst + ((performance.now() - from + 1) / 1000) * bucket.perSecond;
+          expect(given).toBeLessThanOrEqual(most);
+          expect(levels[0]?.nextMs).toBeLessThanOrEqual(1000 / bucket.perSecond);
+        }
+      });
+
+      it('are full again when they were not used', async () => {
+        const bucket = { key: `{${key}}:idle`, perSecond: 1000, burst: 2 };
+        await cache.take([bucket]);
+        await expect.poll(async () => (await cache.take([{ ...bucket, burst: 3 }])).levels[0]?.left).toBe(2);
+      });
+
+      it('of none give at once', async () => {
+        expect(await cache.take([])).toEqual({ taken: true, levels: [] });
+      });
+    });
+
     it('answers a ping', async () => {
       await expect(cache.ping()).resolves.toBeUndefined();
     });
@@ -185,6 +244,7 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
       await expect(cache.set(key, 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
       await expect(cache.signal([key])).rejects.toThrow(PortUnavailableError);
       await expect(cache.listen(key)).rejects.toThrow(PortUnavailableError);
+      await expect(cache.take([{ key, perSecond: 1, burst: 1 }])).rejects.toThrow(PortUnavailableError);
       await expect(cache.ping()).rejects.toThrow(PortUnavailableError);
     });
   });

@@ -157,9 +157,11 @@ describe('the document', () => {
     const names = (put.parameters ?? []).map((_, i) => followed(document, `${pointer}/parameters/${i}`).value.name);
     expect(names.sort()).toEqual(['Correlation-Id', 'Idempotency-Key', 'If-Match', 'Prefer', 'traceparent', 'tracestate']);
     const headersOf = (status: string) => Object.keys(followed(document, `${pointer}/responses/${status}`).value.headers ?? {});
-    expect(headersOf('202')).toEqual(['Correlation-Id', 'Location']);
-    expect(headersOf('200')).toEqual(['Correlation-Id', 'Preference-Applied']);
+    const limits = ['RateLimit', 'RateLimit-Policy'];
+    expect(headersOf('202')).toEqual(['Correlation-Id', 'Location', ...limits]);
+    expect(headersOf('200')).toEqual(['Correlation-Id', 'Preference-Applied', ...limits]);
     expect(headersOf('401')).toEqual(['Correlation-Id', 'WWW-Authenticate']);
+    expect(headersOf('429')).toEqual(['Correlation-Id', 'Retry-After', ...limits]);
     expect(headersOf('503')).toEqual(['Correlation-Id', 'Retry-After']);
     expect(operation(document, 'upsertOrderLines').operation.parameters).not.toContainEqual({ $ref: '#/components/parameters/ifMatch' });
     expect(operation(document, 'insertOrders').operation.parameters).not.toContainEqual({ $ref: '#/components/parameters/ifMatch' });
@@ -239,7 +241,9 @@ describe('a gateway', () => {
   let check: ReturnType<typeof checker>;
 
   beforeAll(async () => {
-    gateway = await startTestGateway({ resources: source });
+    // With limits, so that the answers have their headers.
+    const rate = { perSecond: 1000, burst: 1000 };
+    gateway = await startTestGateway({ resources: source, settings: { rates: () => ({ tenantWrites: rate, tenantReads: rate }) } });
     const { table } = resources.get('orders') ?? expect.unreachable();
     const columns = ['tenant', 'order_id', 'customer', 'status', 'total', 'metadata', 'updated_at'];
     const values = ['t1', 'r1', 'c1', 'paid', '12.5', '{"a":[1,null]}', COMMIT_TIMESTAMP];

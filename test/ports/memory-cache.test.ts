@@ -23,6 +23,27 @@ it('forgets the least recently used entry when it is full', async () => {
   expect(await Promise.all(['a', 'b', 'c', 'd'].map((key) => cache.get(key)))).toEqual(['a', 'again', undefined, 'd']);
 });
 
+it('fills a bucket at its rate, to the microsecond, and no further than its burst', async () => {
+  let now = 1_000;
+  const cache = new MemoryCache({ now: () => now });
+  const take = () => cache.take([{ key: 'b', perSecond: 3, burst: 2 }]);
+  expect(await take()).toEqual({ taken: true, levels: [{ left: 1, nextMs: 333.334 }] });
+  expect(await take()).toEqual({ taken: true, levels: [{ left: 0, nextMs: 333.334 }] });
+  now = 1_333;
+  expect(await take()).toEqual({ taken: false, levels: [{ left: 0, nextMs: 0.334 }] });
+  now = 1_334;
+  expect((await take()).taken).toBe(true);
+  now = 100_000;
+  expect((await take()).levels[0]?.left).toBe(1);
+});
+
+it('forgets the least recently used bucket when it has too many', async () => {
+  const cache = new MemoryCache({ maxEntries: 2 });
+  const left = async (key: string) => (await cache.take([{ key, perSecond: 0.001, burst: 9 }])).levels[0]?.left;
+  for (const key of ['a', 'b', 'a', 'c']) await left(key);
+  expect([await left('a'), await left('b')]).toEqual([6, 8]);
+});
+
 it('takes its size from the URL', async () => {
   const cache = await openCache('memory:?maxEntries=1');
   await cache.set('a', 'a', 60_000);

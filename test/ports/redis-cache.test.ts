@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { startLocalServer } from '../../cli/local-servers/index.ts';
 import type { Started } from '../../cli/local-servers/server.ts';
 import { openCache } from '../../ports/cache/index.ts';
-import type { Cache } from '../../ports/cache/port.ts';
+import type { Bucket, Cache } from '../../ports/cache/port.ts';
 import { AdapterConfigError, PortUnavailableError } from '../../ports/errors.ts';
 import { describeWithServer } from '../servers.ts';
 
@@ -72,6 +72,36 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     expect(await next.wait(LONG_MS)).toBe(true);
   });
 
+  it("counts the tokens of this process alone while the server is away, and everybody's when it is back", async () => {
+    const server = await startRedis();
+    const [cache, other] = await Promise.all([1, 2].map(() => open(`${server.address.url}?takeWithinMs=800`)));
+    const bucket: Bucket = { key: '{t}:bucket', perSecond: 0.001, burst: 2 };
+    await cache?.take([bucket]);
+    await cache?.take([bucket]);
+    await server.stop();
+    for (const side of [cache, other]) {
+      const takes = [await side?.take([bucket]), await side?.take([bucket]), await side?.take([bucket])];
+      expect(takes.map((take) => take?.taken)).toEqual([true, true, false]);
+      expect(takes.map((take) => take?.fallback)).toEqual([1, 2, 3].map(() => expect.any(PortUnavailableError) as Error));
+    }
+    await startRedis(Number(new URL(server.address.url).port));
+    await expect.poll(async () => (await cache?.take([bucket]))?.fallback, { timeout: 10_000 }).toBeUndefined();
+    await expect.poll(async () => (await other?.take([bucket]))?.fallback, { timeout: 10_000 }).toBeUndefined();
+    expect((await other?.take([bucket]))?.taken).toBe(false);
+  });
+
+  it('keeps no bucket for longer than it takes to fill', async () => {
+    const server = await startRedis();
+    const cache = await open(server.address.url);
+    const raw = new Redis(server.address.url);
+    onTestFinished(() => raw.disconnect());
+    await cache.take([{ key: 'slow', perSecond: 0.1, burst: 5 }]);
+    expect(await raw.pttl('spanway:slow')).toBeGreaterThan(0);
+    expect(await raw.pttl('spanway:slow')).toBeLessThanOrEqual(10_000);
+    await cache.take([{ key: 'quick', perSecond: 1000, burst: 5 }]);
+    await expect.poll(() => raw.exists('spanway:quick')).toBe(0);
+  });
+
   it('opens where there is no server yet, and works once there is', async () => {
     const server = await startRedis();
     await server.stop();
@@ -97,6 +127,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const error = await openCache('redis://user:hush-hush@127.0.0.1:1?tls=1').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(AdapterConfigError);
     expect(String(error)).not.toContain('hush-hush');
+    await expect(openCache('redis://127.0.0.1:1?takeWithinMs=801')).rejects.toThrow(/takeWithinMs=801.*1 to 800/);
     await expect(openCache('redis:')).rejects.toThrow(AdapterConfigError);
     await expect(openCache('redis://host/name')).rejects.toThrow(AdapterConfigError);
   });
@@ -180,6 +211,15 @@ describeWithServer('redis', 'the Redis cache on a connection that hangs', ({ red
     await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
     await expect.poll(() => cache.ping(), { timeout: 10_000 }).toBeUndefined();
     expect(await cache.get('dropped')).toBeUndefined();
+  });
+
+  it('takes tokens by itself, soon, from a server that does not answer', async () => {
+    const cache = await open(`redis://127.0.0.1:${port}?takeWithinMs=1`);
+    hanging = true;
+    const taken = await cache.take([{ key: 'hung', perSecond: 1, burst: 1 }]);
+    expect(taken).toMatchObject({ taken: true, fallback: { message: 'cache: redis: no answer in 1 ms' } });
+    // It does not ask each time.
+    expect((await cache.take([{ key: 'hung', perSecond: 1, burst: 1 }])).taken).toBe(false);
   });
 
   it('throws within a second, and comes back when it moves again', async () => {

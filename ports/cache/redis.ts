@@ -2,6 +2,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import type { Cache, Listener } from './port.ts';
+import { RedisVersionedValues } from './redis-versioned.ts';
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
@@ -27,6 +28,7 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
 
 export class RedisCache implements Cache {
   readonly capabilities = { shared: true };
+  readonly versioned: RedisVersionedValues;
   readonly #commands: Connection;
   readonly #subscriber: Connection;
   readonly #subscriptions: Subscriptions;
@@ -34,6 +36,7 @@ export class RedisCache implements Cache {
   constructor(commands: Connection, subscriber: Connection) {
     this.#commands = commands;
     this.#subscriber = subscriber;
+    this.versioned = new RedisVersionedValues(commands.redis, PREFIX, (call) => answered(commands, call));
     this.#subscriptions = new Subscriptions(subscriber.redis);
   }
 

@@ -135,7 +135,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);
       });
       writeRoutes(v1, { resources, submissions, settings });
-      readRoutes(v1, { resources, store, statuses, receiptKeys: parts.receiptKeys, settings });
+      readRoutes(v1, { resources, store, cache, statuses, receiptKeys: parts.receiptKeys, settings });
       done();
     },
     { prefix: '/v1' },

@@ -24,7 +24,7 @@ const READ_PARAMETERS = [parameter('correlationId'), parameter('readConsistency'
 export function rowRead(resource: Resource, all: readonly Resource[], answers: ProblemAnswers): Schema | undefined {
   const security = scopesFor(resource, 'read');
   if (!security) return undefined;
-  const version = resource.version ? (['ETag'] as const) : [];
+  const version = [...(resource.version ? (['ETag'] as const) : []), ...(resource.cache ? (['Cache-Status'] as const) : [])];
   const children = all.filter((child) => child.parent?.resource === resource.name && scopesFor(child, 'read') !== undefined);
   const row = schema(componentName(resource, 'read'));
   return {

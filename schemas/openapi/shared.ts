@@ -72,6 +72,10 @@ export const HEADERS = {
     description: 'Of which moment the rows are: every write that was committed by then is in them.',
     schema: INSTANT,
   },
+  'Cache-Status': {
+    description: '`spanway; hit`: the row is from the cache. With `detail=stale-if-error` it is older than what was asked for (RFC 9211).',
+    schema: { type: 'string' },
+  },
   'Preference-Applied': { description: 'The outcome came in time (RFC 7240).', schema: { type: 'string', const: 'wait' } },
   'Retry-After': { description: 'Seconds until another try makes sense.', schema: { type: 'integer', minimum: 0 } },
   'WWW-Authenticate': { description: 'RFC 6750.', schema: { type: 'string' } },

@@ -1,9 +1,10 @@
 /**
  * Reads skip the queues. Each goes through the stages of this folder: the query becomes a plan (query.ts), the caller
- * says how new the rows must be (consistency.ts, after.ts), single rows are gathered (row-reader.ts, coalescer.ts),
- * pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
+ * says how new the rows must be (consistency.ts, after.ts), single rows are taken from the cache or gathered (row-reader.ts,
+ * row-cache.ts, coalescer.ts), pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Cache } from '../../../ports/cache/port.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
@@ -20,6 +21,7 @@ import type { CoalescerSettings } from './coalescer.ts';
 import { type Consistency, consistencyOf, STRONG } from './consistency.ts';
 import { type Access, Lists, type ListSettings } from './lists.ts';
 import { fieldsOf, includedIn, listPlan, type PageLimits, type Query } from './query.ts';
+import { RowCache } from './row-cache.ts';
 import { RowReader } from './row-reader.ts';
 import { jsonRow, type JsonRow, shownRow } from './rows.ts';
 
@@ -39,17 +41,17 @@ interface ListRoute extends RowRoute {
 
 export function readRoutes(
   app: FastifyInstance,
-  parts: { resources: ResourceSource; store: Store; statuses: Statuses; receiptKeys: () => KeyRing; settings: ReadSettings },
+  parts: { resources: ResourceSource; store: Store; cache: Cache; statuses: Statuses; receiptKeys: () => KeyRing; settings: ReadSettings },
 ): void {
   const { resources, settings } = parts;
-  const rows = new RowReader(parts.store, settings);
+  const rows = new RowReader(parts.store, new RowCache(parts.cache, app.log), settings);
   const lists = new Lists(parts.store, parts.receiptKeys, settings);
 
   /** What the caller may read of the resource, and how new it must be. */
   function begin(request: FastifyRequest<ListRoute>): Reading {
     const resource = resourceNamed(resources, request.params.resource);
     const grant = authorize(request.caller, resource, 'read');
-    const consistency = consistencyOf(request.headers, STRONG);
+    const consistency = consistencyOf(request.headers, standardOf(resource));
     return { tenant: request.caller.tenant, resource, grant, consistency };
   }
 
@@ -107,8 +109,9 @@ export function readRoutes(
       // Of the children the row's version says nothing, so there is no ETag.
       return { ...shownRow(found.row, { resource, readable: fields, wanted }), ...found.children };
     }
-    const { text, version, readTimestamp } = await rows.read(resource, tenant, key, consistency);
+    const { text, version, readTimestamp, fromCache } = await rows.read(resource, tenant, key, consistency);
     void reply.header('read-timestamp', readTimestamp);
+    if (resource.cache) void reply.header('cache-status', CACHE_STATUS[fromCache ?? 'none']);
     if (text === undefined) throw noRow(resource);
     if (version !== undefined) {
       void reply.header('etag', etagOf(version));
@@ -136,6 +139,14 @@ export function readRoutes(
     });
     return { items };
   }
+}
+
+/** https://www.rfc-editor.org/rfc/rfc9211 */
+const CACHE_STATUS = { fresh: 'spanway; hit', stale: 'spanway; hit; detail=stale-if-error', none: 'spanway; fwd=miss' };
+
+/** What a read gets that does not say how new it must be. */
+function standardOf({ cache }: RegisteredResource): Consistency {
+  return cache?.byDefault ? { maxStalenessMs: cache.seconds * 1000, staleIfErrorMs: 0 } : STRONG;
 }
 
 function noRow(resource: RegisteredResource): RequestError {

@@ -22,6 +22,7 @@ const NOT_BENCHES = new Set([
   'bridge-runs.ts',
   'bridge-backlog.ts',
   'bridge-child.ts',
+  'read-baseline.ts',
 ]);
 const names = (await readdir(new URL('.', import.meta.url)))
   .filter((file) => file.endsWith('.ts') && !NOT_BENCHES.has(file))

@@ -16,24 +16,28 @@ export interface Load {
     readonly headers: Record<string, string>;
     readonly body: string;
   };
+  /** Hears how long each answer took, in milliseconds. */
+  readonly onAnswer?: (tookMs: number) => void;
 }
 
 const HEAD_END = '\r\n\r\n';
 
 /** Answers how many of each status came. @throws on a connection that ends, and on an answer without a length. */
-export async function httpLoad({ url, connections, amount, request }: Load): Promise<ReadonlyMap<number, number>> {
+export async function httpLoad({ url, connections, amount, request, onAnswer }: Load): Promise<ReadonlyMap<number, number>> {
   const { hostname, port, host } = new URL(url);
   const statuses = new Map<number, number>();
   let left = amount;
   const one = (): Promise<void> =>
     new Promise((resolve, reject) => {
       const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+      let begun = 0;
       const next = (): void => {
         if (left === 0) {
           socket.end(resolve);
           return;
         }
         left -= 1;
+        begun = performance.now();
         const { method, path, headers, body } = request();
         const lines = Object.entries({ host, ...headers, 'content-length': String(Buffer.byteLength(body)) }).map(([k, v]) => `${k}: ${v}`);
         socket.write(`${method} ${path} HTTP/1.1\r\n${lines.join('\r\n')}${HEAD_END}${body}`);
@@ -57,6 +61,7 @@ export async function httpLoad({ url, connections, amount, request }: Load): Pro
         const status = Number(answer.slice(9, 12));
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
         answer = '';
+        onAnswer?.(performance.now() - begun);
         next();
       });
     });

@@ -1,8 +1,9 @@
-/** Outcomes told to the world: a signal for who waits, an event for who subscribes. */
+/** Outcomes told to the world: cached rows are outdated, a signal for who waits, an event for who subscribes. */
 import type { Logger } from 'pino';
-import type { Cache } from '../../ports/cache/port.ts';
+import type { Cache, OutdatedValue } from '../../ports/cache/port.ts';
 import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
+import { rowCacheKey, versionOf } from '../../schemas/resource/row-cache.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import type { Settled, Work } from './work.ts';
 
@@ -43,11 +44,18 @@ export class Announcer {
     await this.#running;
   }
 
+  async #outdate(batch: readonly Announcement[]): Promise<void> {
+    for (const [seconds, outdated] of outdatedBy(batch)) await this.#cache.versioned.outdate(outdated, seconds * 1000);
+  }
+
   async #run(): Promise<void> {
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];
+      this.#outdate(batch).catch((err: unknown) =>
+        this.#log.warn({ err }, 'cannot outdate cached rows; they are given for as long as their readers allow'),
+      );
       const channels = batch.map(({ work }) => outcomeChannel(work.envelope.id));
       this.#cache
         .signal(channels)
@@ -69,6 +77,21 @@ export class Announcer {
     }
     this.#running = undefined;
   }
+}
+
+/** The cached rows that these wrote, by how long the cache keeps them. A duplicate's may not have been told of before. */
+function outdatedBy(batch: readonly Announcement[]): ReadonlyMap<number, readonly OutdatedValue[]> {
+  const bySeconds = new Map<number, OutdatedValue[]>();
+  for (const { work, settled } of batch) {
+    if (settled.verdict.outcome !== 'applied' || !('writes' in work.plan)) continue;
+    for (const { resource, key } of work.plan.writes) {
+      if (!resource.cache) continue;
+      const outdated = bySeconds.get(resource.cache.seconds) ?? [];
+      outdated.push({ key: rowCacheKey(resource.table, key), version: versionOf(settled.commitTimestamp) });
+      bySeconds.set(resource.cache.seconds, outdated);
+    }
+  }
+  return bySeconds;
 }
 
 function eventOf({ work, settled }: Announcement): OutcomeEvent {

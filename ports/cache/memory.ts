@@ -1,8 +1,12 @@
-/** A cache in this thread: `memory:`. Its values are for those who share the instance, its signals reach the whole process. */
+/**
+ * A cache in this thread: `memory:`. Its values are for those who share the instance; its signals, and what is outdated,
+ * reach the whole process.
+ */
 import { BroadcastChannel } from 'node:worker_threads';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { LocalBuckets } from './buckets.ts';
-import type { Bucket, Cache, Listener, Taken } from './port.ts';
+import { MemoryVersionedValues } from './memory-versioned.ts';
+import type { Bucket, Cache, Listener, OutdatedValue, Taken } from './port.ts';
 import { Waiter } from './waiter.ts';
 
 /** Entries kept, and as many buckets, unless `maxEntries` in the URL says otherwise; the least recently used goes first. */
@@ -23,6 +27,9 @@ export function openMemoryCache(url: URL): MemoryCache {
   return new MemoryCache({ maxEntries: Number(text) });
 }
 
+/** What threads tell each other. */
+type Message = { readonly channels: readonly string[] } | { readonly outdated: readonly OutdatedValue[]; readonly ttlMs: number };
+
 export class MemoryCache implements Cache {
   readonly capabilities = { shared: false };
   readonly #maxEntries: number;
@@ -30,6 +37,7 @@ export class MemoryCache implements Cache {
   // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
   readonly #entries = new Map<string, { readonly value: string; readonly expiresAt: number }>();
   readonly #buckets: LocalBuckets;
+  readonly versioned: MemoryVersionedValues;
   readonly #waiters = new Map<string, Set<Waiter>>();
   readonly #others = new BroadcastChannel('spanway memory cache');
   #closed = false;
@@ -38,7 +46,14 @@ export class MemoryCache implements Cache {
     this.#maxEntries = options.maxEntries ?? DEFAULT_MAX_ENTRIES;
     this.#now = options.now ?? (() => performance.now());
     this.#buckets = new LocalBuckets(this.#maxEntries, this.#now);
-    this.#others.onmessage = ({ data }) => this.#wake(data as readonly string[]);
+    this.versioned = new MemoryVersionedValues(this.#maxEntries, this.#now, (outdated, ttlMs) => {
+      if (outdated.length > 0) this.#others.postMessage({ outdated, ttlMs } satisfies Message);
+    });
+    this.#others.onmessage = ({ data }) => {
+      const message = data as Message;
+      if ('channels' in message) this.#wake(message.channels);
+      else this.versioned.outdateHere(message.outdated, message.ttlMs);
+    };
     this.#others.unref();
   }
 
@@ -75,7 +90,7 @@ export class MemoryCache implements Cache {
   async signal(channels: readonly string[]): Promise<void> {
     await this.ping();
     this.#wake(channels);
-    this.#others.postMessage(channels);
+    this.#others.postMessage({ channels } satisfies Message);
   }
 
   #wake(channels: readonly string[]): void {
@@ -106,6 +121,7 @@ export class MemoryCache implements Cache {
     if (!this.#closed) this.#others.close();
     this.#closed = true;
     this.#entries.clear();
+    this.versioned.clear();
     for (const waiters of [...this.#waiters.values()]) for (const waiter of [...waiters]) waiter.close();
     return Promise.resolve();
   }

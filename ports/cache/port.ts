@@ -8,6 +8,7 @@
  */
 export interface Cache {
   readonly capabilities: CacheCapabilities;
+  readonly versioned: VersionedValues;
   get(key: string): Promise<string | undefined>;
   set(key: string, value: string, ttlMs: number): Promise<void>;
   /** Sets it unless there is one. */
@@ -49,6 +50,23 @@ export interface BucketLevel {
   readonly left: number;
   /** Until there is one more, in milliseconds; 0 where it is full. */
   readonly nextMs: number;
+}
+
+/**
+ * Values of what changes while it is read. A version is a safe integer that grows: a value is never put over a newer
+ * one, and what was outdated is neither given nor put, however late its reader comes with it. That lasts for the TTL.
+ */
+export interface VersionedValues {
+  get(key: string): Promise<string | undefined>;
+  /** Unless there is a newer one, or it was outdated. */
+  put(key: string, value: string, version: number, ttlMs: number): Promise<void>;
+  /** Values with a lower version than `version` are gone. It reaches the other threads of a process too, where the cache is one of its memory. */
+  outdate(outdated: readonly OutdatedValue[], ttlMs: number): Promise<void>;
+}
+
+export interface OutdatedValue {
+  readonly key: string;
+  readonly version: number;
 }
 
 export interface CacheCapabilities {

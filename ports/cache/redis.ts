@@ -3,6 +3,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
 import type { Bucket, Cache, Listener, Taken } from './port.ts';
+import { RedisVersionedValues } from './redis-versioned.ts';
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
@@ -34,6 +35,7 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
 
 export class RedisCache implements Cache {
   readonly capabilities = { shared: true };
+  readonly versioned: RedisVersionedValues;
   readonly #commands: Connection;
   readonly #subscriber: Connection;
   readonly #subscriptions: Subscriptions;
@@ -45,6 +47,7 @@ export class RedisCache implements Cache {
     this.#takeWithinMs = takeWithinMs;
     this.#commands = commands;
     this.#subscriber = subscriber;
+    this.versioned = new RedisVersionedValues(commands.redis, PREFIX, (call) => answered(commands, call));
     this.#subscriptions = new Subscriptions(subscriber.redis);
   }
 

@@ -1,4 +1,4 @@
-import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import type { Cell, IndexDefinition, TableDefinition } from '../../schemas/resource/table.ts';
 
 /**
  * The database: the resources' tables and the ledger.
@@ -10,7 +10,8 @@ import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
  *   unique. COMMIT_TIMESTAMP in a commit-timestamp column becomes it.
  * - `commit` sends its mutations blind, in one request. There is no replay protection: one whose answer was lost may
  *   have happened, and the caller finds out by a row it inserts.
- * - Reads are strong: they see every commit answered before.
+ * - Reads are strong unless they ask for less: they see every commit answered before they began. All rows of one read
+ *   are of one moment, its read timestamp: every commit up to it is in them, as far as the rows are concerned.
  * - Every failure is a StoreError that says what it means for the caller.
  */
 export interface Store {
@@ -23,8 +24,66 @@ export interface Store {
   readWrite<T>(options: CommitOptions, work: (transaction: StoreTransaction) => Promise<T>): Promise<CommitResult & { readonly value: T }>;
   /** One request. Rows in the order of the keys, as the cells of `columns`; undefined where there is none. */
   read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]>;
+  /** The same, with its moment. */
+  readAt(table: TableDefinition, keys: readonly Key[], columns: readonly string[], options: ReadOptions): Promise<AsOf<KeyedRow>>;
+  /** Rows of a table in the order of its key or of an index, found by it alone: no other rows are looked at. One request. */
+  readRange(range: Range, options: ReadOptions): Promise<AsOf<RangeRow>>;
   ping(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface ReadOptions {
+  readonly freshness: Freshness;
+  /** How long it may take, in milliseconds; then it fails as transient. Without it, as long as the store is set to wait. */
+  readonly timeoutMs?: number;
+}
+
+/** `maxStalenessMs`: the store may leave out commits younger than this, if it is quicker so. Bounded staleness: https://cloud.google.com/spanner/docs/timestamp-bounds */
+export type Freshness = 'strong' | { readonly maxStalenessMs: number };
+
+export interface AsOf<Row> {
+  readonly rows: readonly Row[];
+  /** RFC 3339, UTC. */
+  readonly readTimestamp: string;
+}
+
+export type KeyedRow = readonly Cell[] | undefined;
+
+/** A stretch of a table's key, or of an index. Its order is that of `orderOf`. */
+export interface Range {
+  readonly table: TableDefinition;
+  /** Absent: the primary key. */
+  readonly index?: IndexDefinition;
+  readonly columns: readonly string[];
+  /** Cells of the first columns of the order; at least the tenant. None is null. */
+  readonly prefix: readonly Cell[];
+  /** Of the column after the prefix. Where there is one, rows with NULL there are left out. */
+  readonly lower?: Bound;
+  readonly upper?: Bound;
+  readonly descending: boolean;
+  /** Begins behind the row that has these cells in the columns of the order after the prefix. */
+  readonly after?: readonly Cell[];
+  readonly limit: number;
+  /** With each row, rows of tables interleaved in this one, in the order of their keys. */
+  readonly children: readonly ChildRange[];
+}
+
+export interface Bound {
+  readonly cell: Cell;
+  readonly inclusive: boolean;
+}
+
+export interface ChildRange {
+  readonly table: TableDefinition;
+  readonly columns: readonly string[];
+  /** Of each row. */
+  readonly limit: number;
+}
+
+export interface RangeRow {
+  readonly cells: readonly Cell[];
+  /** In the order of `Range.children`. */
+  readonly children: readonly (readonly (readonly Cell[])[])[];
 }
 
 export interface StoreCapabilities {

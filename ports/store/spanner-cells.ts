@@ -12,7 +12,11 @@ import type { Key, StoreMutation } from './port.ts';
 type Value = protos.google.protobuf.IValue;
 type ListValue = protos.google.protobuf.IListValue;
 type Mutation = protos.google.spanner.v1.Mutation;
-type StructType = protos.google.spanner.v1.IStructType;
+
+/** The first message of a stream of rows. */
+export interface StreamResponse {
+  readonly metadata?: protos.google.spanner.v1.IResultSetMetadata | null;
+}
 
 export function toValue(cell: Cell): Value {
   if (cell === null) return { nullValue: 'NULL_VALUE' };
@@ -63,7 +67,7 @@ export function toMutations(mutations: readonly StoreMutation[]): Mutation[] {
  * off before 1970 (seen with 9.0.0 for year 1), and the numbers inside JSON into doubles. The client decodes by the
  * types in the response, which it emits as `response` first; a STRING it leaves alone.
  */
-export function keepValuesRaw(response: { metadata?: { rowType?: StructType | null } | null }): void {
+export function keepValuesRaw(response: StreamResponse): void {
   for (const field of response.metadata?.rowType?.fields ?? []) {
     if (field.type?.code === 'ARRAY') field.type.arrayElementType = { code: 'STRING' };
     else field.type = { code: 'STRING' };

@@ -2,8 +2,8 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Database, Session, Snapshot, Transaction } from '@google-cloud/spanner';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
-import type { Key } from './port.ts';
-import { fromRaw, keepValuesRaw, keyText, toList } from './spanner-cells.ts';
+import type { AsOf, Key, KeyedRow } from './port.ts';
+import { fromRaw, keepValuesRaw, keyText, type StreamResponse, timestampText, toList } from './spanner-cells.ts';
 import { isGrpcError } from './spanner-errors.ts';
 
 /**
@@ -52,28 +52,44 @@ export async function readRows(
   keys: readonly Key[],
   columns: readonly string[],
   timeoutMs: number,
-): Promise<(readonly Cell[] | undefined)[]> {
+): Promise<AsOf<KeyedRow>> {
   // Spanner answers in its own order, so rows are found again by their key.
   const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];
   const types = wanted.map((name) => columnNamed(table, name).type);
   const places = table.primaryKey.map((name) => wanted.indexOf(name));
   const rows = new Map<string, Cell[]>();
-  await new Promise<void>((resolve, reject) => {
-    const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: streamOptions(timeoutMs) };
-    snapshot
-      .createReadStream(table.name, request)
-      .on('response', keepValuesRaw)
+  const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: streamOptions(timeoutMs) };
+  const readTimestamp = await drain(snapshot, snapshot.createReadStream(table.name, request), (row) => {
+    const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
+    const key = places.map((at) => cells[at] ?? null);
+    rows.set(keyText(table, key), cells.slice(0, columns.length));
+  });
+  return { rows: keys.map((key) => rows.get(keyText(table, key))), readTimestamp };
+}
+
+/** What the client gives of a row: its values, which `keepValuesRaw` keeps as they came. */
+export type RawRow = readonly { readonly value: unknown }[];
+
+/** Every row of a stream; resolves with the moment it is of, which is empty within a transaction that writes. */
+export function drain(snapshot: Snapshot, stream: Readable, take: (row: RawRow) => void): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let readTimestamp = '';
+    stream
+      .on('response', (response: StreamResponse) => {
+        keepValuesRaw(response);
+        const stamp = response.metadata?.transaction?.readTimestamp;
+        if (!stamp) return;
+        readTimestamp = timestampText(stamp);
+        // A snapshot of a single use has an empty id, which the client would send when it resumes a stream that was cut off.
+        Reflect.deleteProperty(snapshot, 'id');
+      })
       .on('error', reject)
-      .on('end', resolve)
+      .on('end', () => resolve(readTimestamp))
       // Flowing, not iterated: to see whether a reader that was slow goes on, the client pushes `undefined` rows.
-      .on('data', (row: { value: unknown }[] | undefined) => {
-        if (!row) return;
-        const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
-        const key = places.map((at) => cells[at] ?? null);
-        rows.set(keyText(table, key), cells.slice(0, columns.length));
+      .on('data', (row: RawRow | undefined) => {
+        if (row) take(row);
       });
   });
-  return keys.map((key) => rows.get(keyText(table, key)));
 }
 
 const FIRST_PAUSE_MS = 100;

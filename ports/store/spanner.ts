@@ -1,14 +1,19 @@
 /** The cloud store: `spanner://PROJECT/INSTANCE/DATABASE`, on Google's client. Options: `spanner-config.ts`. */
 import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database, Snapshot, Spanner } from '@google-cloud/spanner';
-import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import type { Database, Session, Snapshot, Spanner } from '@google-cloud/spanner';
+import type { TableDefinition } from '../../schemas/resource/table.ts';
 import { StoreError } from '../errors.ts';
 import { compareTables } from './compare.ts';
 import type {
+  AsOf,
   CommitOptions,
   CommitResult,
   Key,
+  KeyedRow,
+  Range,
+  RangeRow,
+  ReadOptions,
   SchemaAdmin,
   SchemaComparison,
   Store,
@@ -18,6 +23,7 @@ import type {
 } from './port.ts';
 import { timestampText, toMutations } from './spanner-cells.ts';
 import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
+import { readSpannerRange } from './spanner-range.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
 import { pauseAfterFailures, readRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
@@ -33,6 +39,8 @@ const ALREADY_EXISTS = 6;
 export function openSpannerStore(url: URL): Promise<SpannerStore> {
   return Promise.resolve(new SpannerStore(parseSpannerUrl(url)));
 }
+
+type TimestampBounds = Parameters<Session['snapshot']>[0];
 
 /** What the client's types lose: a Database is one. */
 interface Emitter {
@@ -125,7 +133,7 @@ export class SpannerStore implements Store, SchemaAdmin {
             value = await work({
               read: async (table, keys, columns) => {
                 try {
-                  return keys.length === 0 ? [] : await readRows(transaction, table, keys, columns, timeoutMs);
+                  return keys.length === 0 ? [] : (await readRows(transaction, table, keys, columns, timeoutMs)).rows;
                 } catch (error) {
                   failedRead ??= error as Error;
                   throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
@@ -158,11 +166,16 @@ export class SpannerStore implements Store, SchemaAdmin {
     }
   }
 
-  read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]> {
-    if (keys.length === 0) return Promise.resolve([]);
-    return this.#attempt(`read of ${table.name}`, (database) =>
-      this.#withSnapshot(database, (snapshot) => readRows(snapshot, table, keys, columns, this.#config.timeoutMs)),
-    );
+  async read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly KeyedRow[]> {
+    return keys.length === 0 ? [] : (await this.readAt(table, keys, columns, { freshness: 'strong' })).rows;
+  }
+
+  readAt(table: TableDefinition, keys: readonly Key[], columns: readonly string[], options: ReadOptions): Promise<AsOf<KeyedRow>> {
+    return this.#readOnly(`read of ${table.name}`, options, (snapshot, timeoutMs) => readRows(snapshot, table, keys, columns, timeoutMs));
+  }
+
+  readRange(range: Range, options: ReadOptions): Promise<AsOf<RangeRow>> {
+    return this.#readOnly(`range of ${range.table.name}`, options, (snapshot, timeoutMs) => readSpannerRange(snapshot, range, timeoutMs));
   }
 
   get capabilities(): StoreCapabilities {
@@ -275,10 +288,17 @@ export class SpannerStore implements Store, SchemaAdmin {
     }
   }
 
+  #readOnly<T>(what: string, options: ReadOptions, work: (snapshot: Snapshot, timeoutMs: number) => Promise<T>): Promise<T> {
+    const { freshness } = options;
+    const timeoutMs = Math.min(options.timeoutMs ?? Number.POSITIVE_INFINITY, this.#config.timeoutMs);
+    const bound = freshness === 'strong' ? { strong: true } : { maxStaleness: freshness.maxStalenessMs };
+    return this.#attempt(what, (database) => this.#withSnapshot(database, bound, timeoutMs, (snapshot) => work(snapshot, timeoutMs)));
+  }
+
   /** A single use: `table.read` of the client would begin a transaction first. */
-  #withSnapshot<T>(database: Database, work: (snapshot: Snapshot) => Promise<T>): Promise<T> {
-    return withSession(database, this.#config.timeoutMs, async (session) => {
-      const snapshot = pauseAfterFailures(session.snapshot({ strong: true }));
+  #withSnapshot<T>(database: Database, bound: TimestampBounds, timeoutMs: number, work: (snapshot: Snapshot) => Promise<T>): Promise<T> {
+    return withSession(database, timeoutMs, async (session) => {
+      const snapshot = pauseAfterFailures(session.snapshot(bound));
       try {
         return await work(snapshot);
       } finally {
@@ -288,7 +308,7 @@ export class SpannerStore implements Store, SchemaAdmin {
   }
 
   #query(database: Database, sql: string): Promise<Record<string, unknown>[]> {
-    return this.#withSnapshot(database, async (snapshot) => {
+    return this.#withSnapshot(database, { strong: true }, this.#config.timeoutMs, async (snapshot) => {
       const [rows] = await snapshot.run({ sql, json: true, gaxOptions: streamOptions(this.#config.timeoutMs) });
       return rows as Record<string, unknown>[];
     });

@@ -8,6 +8,7 @@ import {
   type ColumnType,
   columnNamed,
   type IndexDefinition,
+  orderOf,
   type ScalarType,
   type TableDefinition,
   typeName,
@@ -50,14 +51,34 @@ export function addColumn(table: TableDefinition, column: ColumnDefinition): str
   return `ALTER TABLE ${quote(table.name)} ADD COLUMN ${columnDdl(column)}`;
 }
 
-/** In Spanner's unique indexes NULL equals NULL; in SQLite's it does not, so a value no cell can have stands for it. */
+/** What follows in an index's text are no columns of its definition. */
+export const KEY_FOLLOWS = '/* and the key */';
+
+/**
+ * In Spanner's unique indexes NULL equals NULL; in SQLite's it does not, so a value no cell can have stands for it, and a
+ * second index has the order. Spanner's other indexes go on with the key, and so do these.
+ */
 export function createIndex(table: TableDefinition, index: IndexDefinition): string {
-  const columns = index.columns.map((name) => {
-    const column = columnNamed(table, name);
-    if (!index.unique || column.notNull) return quote(name);
-    return `coalesce(${quote(name)}, ${storageOf(column.type) === 'BLOB' ? '0' : "X''"})`;
+  const on = (columns: string): string => `ON ${quote(table.name)} (${columns})`;
+  const key = orderOf(table, index).slice(index.columns.length);
+  const ordered = `${list(index.columns)}${key.length > 0 ? ` ${KEY_FOLLOWS}, ${list(key)}` : ''}`;
+  const name = quote(orderedIndexName(table, index));
+  if (!index.unique) return `CREATE INDEX ${name} ${on(ordered)}`;
+  const columns = index.columns.map((column) => {
+    const { notNull, type } = columnNamed(table, column);
+    return notNull ? quote(column) : `coalesce(${quote(column)}, ${storageOf(type) === 'BLOB' ? '0' : "X''"})`;
   });
-  return `CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${quote(index.name)} ON ${quote(table.name)} (${columns.join(', ')})`;
+  const unique = `CREATE UNIQUE INDEX ${quote(index.name)} ${on(columns.join(', '))}`;
+  return hasNulls(table, index) ? `${unique}; CREATE INDEX IF NOT EXISTS ${name} ${on(ordered)}` : unique;
+}
+
+/** The index that rows are read in the order of. */
+export function orderedIndexName(table: TableDefinition, index: IndexDefinition): string {
+  return index.unique && hasNulls(table, index) ? `${index.name}_order` : index.name;
+}
+
+function hasNulls(table: TableDefinition, index: IndexDefinition): boolean {
+  return index.columns.some((name) => !columnNamed(table, name).notNull);
 }
 
 /** Finds the rows that are past their age limit; the policy itself is in the table's text. */

@@ -2,7 +2,7 @@
 import { columnNamed, type TableDefinition, typeName } from '../../schemas/resource/table.ts';
 import type { SqliteFile } from '../sqlite/database.ts';
 import type { Dialect, ExistingColumn, ExistingTable } from './compare.ts';
-import { addColumn, createIndex, createSweepIndex, createTable, storageOf } from './sqlite-ddl.ts';
+import { addColumn, createIndex, createSweepIndex, createTable, KEY_FOLLOWS, storageOf } from './sqlite-ddl.ts';
 
 export function existingTables(file: SqliteFile, wanted: readonly TableDefinition[]): ExistingTable[] {
   return wanted.flatMap((table) => {
@@ -94,15 +94,14 @@ function indexesOf(file: SqliteFile, table: string): ExistingTable['indexes'] {
   return indexes.map((index) => {
     const sql = file.prepare(`SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?`).get(index['name'] as string)?.['sql'];
     // An expression has no name here; ours are coalesce("column", …), in the index's text at the same place.
-    const written = [
-      ...String(sql)
-        .slice(String(sql).indexOf('('))
-        .matchAll(/(?:coalesce\()?"([^"]+)"(?:, (?:0|X'')\))?/g),
-    ];
+    const [declared = '', key] = String(sql).split(KEY_FOLLOWS);
+    const written = [...declared.slice(declared.indexOf('(')).matchAll(/(?:coalesce\()?"([^"]+)"(?:, (?:0|X'')\))?/g)];
     const parts = file.prepare('SELECT seqno, name FROM pragma_index_info(?) ORDER BY seqno').all(index['name'] as string);
     return {
       name: index['name'] as string,
-      columns: parts.map((part, i) => (part['name'] as string | null) ?? written[i]?.[1] ?? '(an expression)'),
+      columns: parts
+        .slice(0, key === undefined ? parts.length : written.length)
+        .map((part, i) => (part['name'] as string | null) ?? written[i]?.[1] ?? '(an expression)'),
       unique: index['unique'] === 1,
     };
   });

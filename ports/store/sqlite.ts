@@ -7,15 +7,29 @@
  */
 import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
 import type { SQLOutputValue, StatementSync } from 'node:sqlite';
-import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import { columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
 import { sqlitePath } from '../adapter.ts';
 import { StoreError } from '../errors.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { compareTables } from './compare.ts';
-import type { CommitOptions, CommitResult, Key, SchemaAdmin, SchemaComparison, Store, StoreMutation, StoreTransaction } from './port.ts';
+import type {
+  AsOf,
+  CommitOptions,
+  CommitResult,
+  Key,
+  KeyedRow,
+  Range,
+  RangeRow,
+  SchemaAdmin,
+  SchemaComparison,
+  Store,
+  StoreMutation,
+  StoreTransaction,
+} from './port.ts';
 import { type Bind, binder, storedTimestamp, type Unbind, unbinder } from './sqlite-cells.ts';
 import { list, quote } from './sqlite-ddl.ts';
 import { sqliteStoreError } from './sqlite-errors.ts';
+import { readSqliteRange } from './sqlite-range.ts';
 import { ageLimits, existingTables, sqliteDialect } from './sqlite-schema.ts';
 
 /** How often a readWrite runs before it gives up on a file that others keep writing. */
@@ -24,6 +38,11 @@ const SWEEP_INTERVAL_MS = 3_600_000;
 /** While a sweep finds more than it may remove at once, the next one comes this soon. */
 const SWEEP_AGAIN_MS = 1000;
 const SWEEP_ROWS = 500;
+/**
+ * A commit has its timestamp some time before others can see it. One that takes longer than the file's busy timeout fails
+ * the others' writes, so a timestamp older than that is no longer waited for.
+ */
+const LONGEST_COMMIT_MS = 5000;
 
 interface Plan {
   readonly statement: StatementSync;
@@ -92,16 +111,17 @@ export class SqliteStore implements Store, SchemaAdmin {
     });
   }
 
-  async read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]> {
-    try {
-      const plan = this.#readPlan(table, columns);
-      return keys.map((key) => {
-        const row = plan.statement.get(...plan.bind.map((bind, i) => bind(key[i] ?? null, ''))) as unknown as SQLOutputValue[] | undefined;
-        return row && plan.unbind.map((unbind, i) => unbind(row[i] ?? null));
-      });
-    } catch (error) {
-      throw sqliteStoreError(error, this.#file);
-    }
+  read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly KeyedRow[]> {
+    return this.#guard(() => this.#readKeys(table, keys, columns));
+  }
+
+  /** Always current. */
+  readAt(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<AsOf<KeyedRow>> {
+    return this.#guard(() => this.#atOneMoment(() => this.#readKeys(table, keys, columns)));
+  }
+
+  readRange(range: Range): Promise<AsOf<RangeRow>> {
+    return this.#guard(() => this.#atOneMoment(() => readSqliteRange(this.#file, range)));
   }
 
   async ping(): Promise<void> {
@@ -156,6 +176,25 @@ export class SqliteStore implements Store, SchemaAdmin {
     }
   }
 
+  #readKeys(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): readonly KeyedRow[] {
+    const plan = this.#readPlan(table, columns);
+    return keys.map((key) => {
+      const row = plan.statement.get(...plan.bind.map((bind, i) => bind(key[i] ?? null, ''))) as unknown as SQLOutputValue[] | undefined;
+      return row && plan.unbind.map((unbind, i) => unbind(row[i] ?? null));
+    });
+  }
+
+  /** Of no commit that another process makes meanwhile. */
+  #atOneMoment<Row>(read: () => readonly Row[]): AsOf<Row> {
+    this.#file.prepare('BEGIN').run();
+    try {
+      const readTimestamp = stampText(Math.max(this.#lastCommit(), (this.#now() - LONGEST_COMMIT_MS) * 1000));
+      return { rows: read(), readTimestamp };
+    } finally {
+      this.#file.prepare('COMMIT').run();
+    }
+  }
+
   #lastCommit(): number {
     return this.#file.prepare('SELECT micros FROM spanway_commit_clock').get()?.['micros'] as number;
   }
@@ -182,11 +221,7 @@ export class SqliteStore implements Store, SchemaAdmin {
   #stamp(last: number): string {
     const micros = Math.max(this.#now() * 1000, last + 1);
     this.#file.prepare('UPDATE spanway_commit_clock SET micros = ?').run(micros);
-    const fraction = String(micros % 1_000_000)
-      .padStart(6, '0')
-      .replace(/0+$/, '');
-    const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, 19);
-    return `${seconds}${fraction ? `.${fraction}` : ''}Z`;
+    return stampText(micros);
   }
 
   #apply(mutation: StoreMutation, stamp: string): void {
@@ -251,6 +286,15 @@ export class SqliteStore implements Store, SchemaAdmin {
       }
     }
   }
+}
+
+/** From microseconds since 1970. */
+function stampText(micros: number): string {
+  const fraction = String(micros % 1_000_000)
+    .padStart(6, '0')
+    .replace(/0+$/, '');
+  const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, 19);
+  return `${seconds}${fraction ? `.${fraction}` : ''}Z`;
 }
 
 function statementOf(

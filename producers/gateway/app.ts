@@ -18,7 +18,7 @@ import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-se
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';
-import { readRoutes } from './reads.ts';
+import { type ReadSettings, readRoutes } from './reads/routes.ts';
 import { Statuses } from './statuses.ts';
 import { Submissions, type SubmissionSettings } from './submissions.ts';
 import { type WriteSettings, writeRoutes } from './writes.ts';
@@ -39,7 +39,12 @@ export interface GatewayParts {
 }
 
 export interface GatewaySettings
-  extends PackSenderSettings, OverloadSettings, Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>, WriteSettings {
+  extends
+    PackSenderSettings,
+    OverloadSettings,
+    Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>,
+    WriteSettings,
+    ReadSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Of a request's line and headers together, in bytes. */
@@ -171,7 +176,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);
       });
       writeRoutes(v1, { resources, submissions, settings });
-      readRoutes(v1, { resources, store });
+      readRoutes(v1, { resources, store, cache, statuses, receiptKeys: parts.receiptKeys, settings });
       done();
     },
     { prefix: '/v1' },

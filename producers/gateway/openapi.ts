@@ -8,14 +8,17 @@ import type { ResourceSet, ResourceSource } from '../../schemas/resource/registr
 import { RequestError } from './errors.ts';
 import { PROBLEM_TYPES } from './problems.ts';
 
-export type OpenApiSettings = Pick<ApiFacts, 'maxMutations' | 'maxWaitSeconds'>;
+export type OpenApiSettings = Omit<ApiFacts, 'version' | 'problems'>;
 
 /** By the package's own name, so that it is found from the sources and from what `npm pack` compiles. */
 const { version } = createRequire(import.meta.url)('spanway/package.json') as { version: string };
 
 /** The document of a gateway with these resources. */
-export function describeGateway(resources: ResourceSet, { maxMutations, maxWaitSeconds }: OpenApiSettings): OpenApiDocument {
-  return openApiDocument(resources, { version, problems: PROBLEM_TYPES, maxMutations, maxWaitSeconds });
+export function describeGateway(
+  resources: ResourceSet,
+  { maxMutations, maxWaitSeconds, pageRows, maxPageRows }: OpenApiSettings,
+): OpenApiDocument {
+  return openApiDocument(resources, { version, problems: PROBLEM_TYPES, maxMutations, maxWaitSeconds, pageRows, maxPageRows });
 }
 
 /**

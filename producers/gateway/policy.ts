@@ -21,11 +21,35 @@ export function authorizeWrite(grant: Grant, resource: Resource, mutation: Mutat
   if (!covers(grant, subjectOf(resource, mutation))) throw forbidden(resource, mutation.op, 'row');
 }
 
-/** The fields beside the key that may be shown; undefined for all. @throws RequestError (`forbidden`) where no rule reaches the row with this key. */
-export function authorizeRead(grant: Grant, resource: Resource, key: readonly Cell[]): ReadonlySet<string> | undefined {
+/** What may be shown of a row: the fields beside the key, undefined for all of them. */
+export interface Readable {
+  readonly fields: ReadonlySet<string> | undefined;
+}
+
+const WHOLE: Readable = { fields: undefined };
+
+/** Undefined where no rule reaches the row with this key. */
+export function readable(grant: Grant, resource: Resource, key: readonly Cell[]): Readable | undefined {
+  // The common rules look at no row.
+  if (grant.every((rules) => rules.some((rule) => !rule.fields && !rule.where))) return WHOLE;
   const cells = keyCells(resource, key);
-  if (!covers(grant, { cells, fields: [] })) throw forbidden(resource, 'read', 'row');
-  return readableFields(grant, cells);
+  return covers(grant, { cells, fields: [] }) ? { fields: readableFields(grant, cells) } : undefined;
+}
+
+/** @throws RequestError (`forbidden`) where no rule reaches the row with this key. */
+export function authorizeRead(grant: Grant, resource: Resource, key: readonly Cell[]): Readable {
+  const found = readable(grant, resource, key);
+  if (!found) throw forbidden(resource, 'read', 'row');
+  return found;
+}
+
+/**
+ * A list that is found, or in the order, by fields tells of their values.
+ * @throws RequestError (`forbidden`) where no rule lets read one of them, of whatever row.
+ */
+export function authorizeList(grant: Grant, resource: Resource, fields: readonly string[]): void {
+  const mayRead = (rules: Grant[number], name: string): boolean => rules.some((rule) => rule.fields?.includes(name) ?? true);
+  if (!fields.every((name) => grant.every((rules) => mayRead(rules, name)))) throw forbidden(resource, 'read', 'row');
 }
 
 export function subjectOf(resource: Resource, { op, key, value }: Mutation): Subject {

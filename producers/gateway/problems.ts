@@ -21,6 +21,12 @@ export const PROBLEM_TYPES: Readonly<Record<ProblemName, ProblemDescription>> = 
     title: 'A header or parameter is not valid',
     explanation: 'The detail names it and the form it must have.',
   },
+  unserved_filter: {
+    status: 400,
+    title: 'No key or index serves this filter',
+    explanation:
+      "Rows are found by the first parts of the key, or of an index, and a range of the part after those. The detail lists the resource's own.",
+  },
   unauthenticated: {
     status: 401,
     title: 'No valid token',

@@ -2,16 +2,23 @@
  * The HTTP API of a set of resources as an OpenAPI document: https://spec.openapis.org/oas/v3.1.1.html
  * What no access rule allows is left out: nobody can call it.
  */
-import type { Action, WriteAction } from '../resource/access.ts';
+import type { WriteAction } from '../resource/access.ts';
 import type { Resource } from '../resource/define.ts';
 import type { ResourceSet } from '../resource/registry.ts';
 import { keyField, readField, type Schema, sentField } from './fields.ts';
+import { componentName, defined, mutationName, operationId, scopesFor } from './names.ts';
+import { batchGet, listPaths, rowRead, rowsList } from './reads.ts';
 import {
+  ANY_CALL,
   commonSchemas,
   type ProblemName,
   HEADERS,
   headersOf,
   jsonOf,
+  keyParameters,
+  OF_BODY,
+  OF_RESOURCE,
+  OF_ROW,
   parameter,
   parameters,
   ProblemAnswers,
@@ -29,6 +36,10 @@ export interface ApiFacts {
   readonly maxMutations: number;
   /** The longest wait for an outcome. */
   readonly maxWaitSeconds: number;
+  /** Rows of a page where the caller gives no limit. */
+  readonly pageRows: number;
+  /** Rows of a page, children with a row, and keys of a batch, at most. */
+  readonly maxPageRows: number;
 }
 
 export interface OpenApiDocument {
@@ -43,7 +54,7 @@ export function openApiDocument(resources: ResourceSet, facts: ApiFacts): OpenAp
   const answers = new ProblemAnswers(facts.problems);
   const all = resources.all();
   const paths = {
-    ...Object.assign({}, ...all.map((resource) => resourcePaths(resource, answers))),
+    ...Object.assign({}, ...all.map((resource) => resourcePaths(resource, all, facts, answers))),
     ...submissionPaths(all, answers),
     ...servicePaths(facts.problems, answers),
   } as Record<string, Schema>;
@@ -53,7 +64,7 @@ export function openApiDocument(resources: ResourceSet, facts: ApiFacts): OpenAp
       title: 'Spanway',
       version: facts.version,
       description:
-        'Writes are accepted with a receipt (202), queued, and applied to the database once and in order. Reads are of one row by its key.',
+        'Writes are accepted with a receipt (202), queued, and applied to the database once and in order. Reads go straight to it: rows by their keys, and pages of rows by the key or an index.',
     },
     servers: [{ url: '/' }],
     tags: [...all.map(({ name }) => ({ name })), { name: 'submissions' }, { name: 'service' }],
@@ -72,11 +83,7 @@ export function openApiDocument(resources: ResourceSet, facts: ApiFacts): OpenAp
   };
 }
 
-const ANY_CALL: readonly ProblemName[] = ['invalid_parameter', 'unauthenticated', 'rate_limited', 'internal', 'unavailable'];
-const OF_RESOURCE: readonly ProblemName[] = [...ANY_CALL, 'forbidden', 'unknown_resource', 'validation'];
-const OF_ROW: readonly ProblemName[] = [...OF_RESOURCE, 'unknown_route'];
 const OF_WRITE: readonly ProblemName[] = ['conditions_unsupported', 'idempotency_key_reused', 'too_large'];
-const OF_BODY: readonly ProblemName[] = ['malformed_json', 'unsupported_media_type'];
 
 const TRACE_PARAMETERS = [parameter('correlationId'), parameter('traceparent'), parameter('tracestate')];
 const WRITE_PARAMETERS = [parameter('idempotencyKey'), parameter('prefer'), ...TRACE_PARAMETERS];
@@ -88,19 +95,20 @@ const ROW_WRITES = {
   delete: 'Delete the row. One that is missing is already deleted.',
 } as const satisfies Partial<Record<WriteAction, string>>;
 
-function resourcePaths(resource: Resource, answers: ProblemAnswers): Schema | undefined {
+function resourcePaths(resource: Resource, all: readonly Resource[], facts: ApiFacts, answers: ProblemAnswers): Schema | undefined {
   const { name, key } = resource;
-  const ofAll = defined({ post: insert(resource, answers) });
+  const ofAll = defined({ get: rowsList(resource, [], facts, answers), post: insert(resource, answers) });
   const ofRow = defined({
-    get: rowRead(resource, answers),
+    get: rowRead(resource, all, answers),
     put: rowWrite(resource, 'upsert', answers),
     patch: rowWrite(resource, 'update', answers),
     delete: rowWrite(resource, 'delete', answers),
   });
-  const parameters = key.map((field) => ({ name: field.name, in: 'path', required: true, schema: keyField(field, 'path') }));
   return defined({
     [`/v1/${name}`]: ofAll,
-    [`/v1/${name}/${key.map((field) => `{${field.name}}`).join('/')}`]: ofRow && { parameters, ...ofRow },
+    [`/v1/${name}:batchGet`]: defined({ post: batchGet(resource, facts, answers) }),
+    ...listPaths(resource, facts, answers),
+    [`/v1/${name}/${key.map((field) => `{${field.name}}`).join('/')}`]: ofRow && { parameters: keyParameters(key), ...ofRow },
   });
 }
 
@@ -133,30 +141,6 @@ function insert(resource: Resource, answers: ProblemAnswers): Schema | undefined
     parameters: WRITE_PARAMETERS,
     requestBody: { required: true, content: jsonOf(schema(componentName(resource, 'insert'))) },
     responses: { ...WRITE_ANSWERS, ...answers.of([...OF_RESOURCE, ...OF_WRITE, ...OF_BODY]) },
-  };
-}
-
-function rowRead(resource: Resource, answers: ProblemAnswers): Schema | undefined {
-  const security = scopesFor(resource, 'read');
-  if (!security) return undefined;
-  const version = resource.version ? (['ETag'] as const) : [];
-  return {
-    operationId: operationId('read', resource),
-    tags: [resource.name],
-    description: 'The row as it is now. A strong read.',
-    security,
-    parameters: [parameter('correlationId'), ...(resource.version ? [parameter('ifNoneMatch')] : [])],
-    responses: {
-      200: {
-        description: 'The row.',
-        headers: headersOf(...version, ...RATE_HEADERS),
-        content: jsonOf(schema(componentName(resource, 'read'))),
-      },
-      ...(resource.version
-        ? { 304: { description: 'The row has a version that you have.', headers: headersOf('ETag', ...RATE_HEADERS) } }
-        : {}),
-      ...answers.of([...OF_ROW, 'row_not_found']),
-    },
   };
 }
 
@@ -264,8 +248,7 @@ function resourceSchemas(resource: Resource): Record<string, Schema> {
   return {
     [componentName(resource, 'read')]: {
       type: 'object',
-      description: `A row of ${name}.`,
-      required: fields.map((field) => field.name),
+      description: `A row of ${name}. A field is missing where \`fields\` leaves it out, or policy does.`,
       properties: Object.fromEntries(fields.map((field) => [field.name, readField(field)])),
     },
     [componentName(resource, 'upsert')]: {
@@ -319,35 +302,4 @@ function submissionSchema(writable: readonly Resource[], maxMutations: number): 
 
 function isWritable(resource: Resource): boolean {
   return resource.access.some((rule) => rule.actions.some((action) => action !== 'read'));
-}
-
-/** Each rule that allows it is enough by itself; undefined where there is none. */
-function scopesFor(resource: Resource, action: Action): Schema[] | undefined {
-  const scopes = new Set(resource.access.filter((rule) => rule.actions.includes(action)).map((rule) => rule.scope));
-  return scopes.size === 0 ? undefined : [...scopes].map((scope) => ({ bearer: scope === undefined ? [] : [scope] }));
-}
-
-const SUFFIXES: Record<Exclude<Action, 'delete'>, string> = { read: 'Row', upsert: 'Upsert', insert: 'Insert', update: 'Patch' };
-
-function componentName(resource: Resource, action: Exclude<Action, 'delete'>): string {
-  return pascalCase(resource.name) + SUFFIXES[action];
-}
-
-function mutationName(resource: Resource): string {
-  return `${pascalCase(resource.name)}Mutation`;
-}
-
-function operationId(action: Action, resource: Resource): string {
-  return action + pascalCase(resource.name);
-}
-
-/** The members that are there; undefined where none is. */
-function defined(members: Readonly<Record<string, Schema | undefined>>): Schema | undefined {
-  const there = Object.entries(members).filter(([, member]) => member !== undefined);
-  return there.length === 0 ? undefined : Object.fromEntries(there);
-}
-
-/** Different for every name: a digit after a hyphen keeps it, as an underscore. */
-function pascalCase(name: string): string {
-  return name.replace(/(?:^|-)([a-z])/g, (_match, letter: string) => letter.toUpperCase()).replaceAll('-', '_');
 }

@@ -36,7 +36,16 @@ interface Int64Bounds {
 }
 
 function scalarSchema(schema: FieldSchema & Int64Bounds, scalar: ScalarType, use: Use): Schema {
-  const { int64Minimum, int64Maximum, maxBytes, commitTimestamp: _version, generated: _generated, sensitive: _sensitive, contentMediaType, ...others } = schema;
+  const {
+    int64Minimum,
+    int64Maximum,
+    maxBytes,
+    commitTimestamp: _version,
+    generated: _generated,
+    sensitive: _sensitive,
+    contentMediaType,
+    ...others
+  } = schema;
   // Of `field.json` it marks the column. The value itself is JSON, not a text that holds JSON.
   const isMark = contentMediaType === undefined || contentMediaType === 'application/json';
   const declared: Schema = isMark ? others : { ...others, contentMediaType };

@@ -1,12 +1,14 @@
 /** What the operations of the OpenAPI document have in common: headers, parameters, answers, and the schemas of documents that are no rows. */
 import { OUTCOMES, REASONS } from '../envelope/ledger.ts';
-import type { Schema } from './fields.ts';
+import type { Field } from '../resource/define.ts';
+import { keyField, type Schema } from './fields.ts';
 
 /** The problem types of the API. The gateway has them with their words. */
 export type ProblemName =
   | 'malformed_json'
   | 'unsupported_media_type'
   | 'invalid_parameter'
+  | 'unserved_filter'
   | 'unauthenticated'
   | 'forbidden'
   | 'unknown_resource'
@@ -29,6 +31,16 @@ export interface ProblemDescription {
 }
 
 export type Problems = Readonly<Record<ProblemName, ProblemDescription>>;
+
+export const ANY_CALL: readonly ProblemName[] = ['invalid_parameter', 'unauthenticated', 'rate_limited', 'internal', 'unavailable'];
+export const OF_RESOURCE: readonly ProblemName[] = [...ANY_CALL, 'forbidden', 'unknown_resource', 'validation'];
+export const OF_ROW: readonly ProblemName[] = [...OF_RESOURCE, 'unknown_route'];
+export const OF_BODY: readonly ProblemName[] = ['malformed_json', 'unsupported_media_type'];
+
+/** Segments of a path. */
+export function keyParameters(key: readonly Field[]): readonly Schema[] {
+  return key.map((field) => ({ name: field.name, in: 'path', required: true, schema: keyField(field, 'path') }));
+}
 
 export function reference(section: 'schemas' | 'parameters' | 'headers' | 'responses', name: string): Schema {
   return { $ref: `#/components/${section}/${name}` };
@@ -67,6 +79,14 @@ export const HEADERS = {
   },
   Location: { description: 'Where the status of the submission is.', schema: { type: 'string', format: 'uri-reference' } },
   ETag: { description: 'The version of the row, in double quotes.', schema: { type: 'string' } },
+  'Read-Timestamp': {
+    description: 'Of which moment the rows are: every write that was committed by then is in them.',
+    schema: INSTANT,
+  },
+  'Cache-Status': {
+    description: '`spanway; hit`: the row is from the cache. With `detail=stale-if-error` it is older than what was asked for (RFC 9211).',
+    schema: { type: 'string' },
+  },
   'Preference-Applied': { description: 'The outcome came in time (RFC 7240).', schema: { type: 'string', const: 'wait' } },
   'Retry-After': { description: 'Seconds until another try makes sense.', schema: { type: 'integer', minimum: 0 } },
   RateLimit: {
@@ -107,6 +127,17 @@ export function parameters({ maxWaitSeconds }: { readonly maxWaitSeconds: number
       },
     ),
     ifNoneMatch: header('If-None-Match', '304 where the row still has one of these versions.', { type: 'string' }),
+    readConsistency: header(
+      'Read-Consistency',
+      'How new the rows must be. `strong`, which it is without the header: every write that has its outcome is in them. `max-staleness=SECONDS`: writes of the last so many seconds may be missing. `after=SUBMISSION`: waits for the outcome of the submission with this id, then reads strong; 503 where it does not come in time. Beside it `stale-if-error=SECONDS`: a row from the cache, this old at most, while the database cannot be read.',
+      { type: 'string', examples: ['max-staleness=10s', 'max-staleness=10s, stale-if-error=60s'] },
+    ),
+    fields: {
+      name: 'fields',
+      in: 'query',
+      description: 'The fields to show, separated by commas; without it all.',
+      schema: { type: 'string' },
+    },
     wait: {
       name: 'wait',
       in: 'query',

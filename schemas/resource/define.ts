@@ -28,8 +28,20 @@ export interface ResourceOptions<S extends TObject> {
     readonly name?: string;
   }[];
   readonly access: readonly AccessRule[];
+  /** Rows are kept in the cache, for reads that allow some staleness. Default: they are not. */
+  readonly cache?: CacheRule;
   /** The table exists and is not Spanway's to make or change: no DDL, only `schema check`. */
   readonly adopt?: boolean;
+}
+
+export interface CacheRule {
+  /** How long a row is kept, 1 to 3600. */
+  readonly seconds: number;
+  /**
+   * A read that does not say how new it must be may be so many seconds old. Default: false, it is strong. A read that
+   * says so is strong either way.
+   */
+  readonly byDefault?: boolean;
 }
 
 export interface Field {
@@ -56,6 +68,7 @@ export interface Resource<Row = unknown> {
   readonly version?: Field;
   readonly parent?: { readonly resource: string; readonly onDelete: 'cascade' | 'reject' };
   readonly access: readonly CompiledRule[];
+  readonly cache?: CacheRule;
   readonly tenantColumn: string;
   /** The table but for its parent's table name, which the registry fills in. */
   readonly table: TableDefinition;
@@ -150,6 +163,10 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
     return { ...rest, where: Object.fromEntries(values) };
   });
 
+  const { cache } = options;
+  if (cache && !(Number.isInteger(cache.seconds) && cache.seconds >= 1 && cache.seconds <= 3600))
+    fail(`its cache keeps rows for ${cache.seconds} seconds; that must be a whole number from 1 to 3600`);
+
   const tableName = options.table ?? name.replaceAll('-', '_');
   if (!/^[A-Za-z][A-Za-z0-9_]{0,127}$/.test(tableName)) fail(`${tableName} is no table name`);
   if (tableName.toLowerCase().startsWith('spanway_')) fail("tables that start with spanway_ are the pipeline's own");
@@ -181,6 +198,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
     ...(versions[0] ? { version: versions[0] } : {}),
     ...(options.parent ? { parent: { resource: options.parent.resource, onDelete: options.parent.onDelete ?? 'reject' } } : {}),
     access,
+    ...(cache ? { cache } : {}),
     tenantColumn,
     table,
   };

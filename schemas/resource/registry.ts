@@ -83,6 +83,11 @@ function child(resource: Resource, parent: RegisteredResource): RegisteredResour
       `resource ${resource.name}: its key must be the key of its parent ${parent.name} (${parent.key.map((f) => f.name).join(', ')}; same columns and types), then fields of its own`,
     );
   }
+  if (parent.fields.some((field) => field.name === resource.name)) {
+    throw new ResourceDefinitionError(
+      `resource ${resource.name}: its parent ${parent.name} has a field of this name, and a row is shown with its children by theirs`,
+    );
+  }
   const table: TableDefinition = {
     ...resource.table,
     parent: { table: parent.table.name, onDelete: resource.parent?.onDelete === 'cascade' ? 'cascade' : 'no action' },

@@ -60,6 +60,12 @@ export function columnNamed(table: TableDefinition, name: string): ColumnDefinit
   return column;
 }
 
+/** The columns that rows are in the order of: the primary key's, or the index's and then what of the key is not among them. */
+export function orderOf(table: TableDefinition, index?: IndexDefinition): readonly string[] {
+  if (!index) return table.primaryKey;
+  return [...index.columns, ...table.primaryKey.filter((name) => !index.columns.includes(name))];
+}
+
 /** `STRING(200)`, `ARRAY<INT64>`: the type as Spanner's DDL writes it. */
 export function typeName(type: ColumnType): string {
   const sized = type.scalar === 'STRING' || type.scalar === 'BYTES';

@@ -27,6 +27,61 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
     });
     afterEach(() => remove());
 
+    describe('values with versions', () => {
+      it('gives what was put, to the other one too, and nothing under another key', async () => {
+        for (const value of ['', '{"a":1}', '=-=', 'ü 数 \u0000 \ud83d\ude00', 'x'.repeat(200_000)]) {
+          await cache.versioned.put(key, value, 1_000_000_000_000_000, LONG_MS);
+          expect(await other.versioned.get(key)).toBe(value);
+        }
+        expect(await cache.versioned.get(`${key}x`)).toBeUndefined();
+      });
+
+      it('puts nothing over a newer value, whatever comes first', async () => {
+        await cache.versioned.put(key, 'ten', 10, LONG_MS);
+        await other.versioned.put(key, 'nine', 9, LONG_MS);
+        expect(await cache.versioned.get(key)).toBe('ten');
+        await other.versioned.put(key, 'ten again', 10, LONG_MS);
+        expect(await cache.versioned.get(key)).toBe('ten again');
+        await other.versioned.put(key, 'highest', Number.MAX_SAFE_INTEGER, LONG_MS);
+        await cache.versioned.put(key, 'eleven', 11, LONG_MS);
+        expect(await cache.versioned.get(key)).toBe('highest');
+      });
+
+      it('neither gives nor puts what was outdated, and puts what is as new', async () => {
+        const keys = Array.from({ length: 1200 }, (_, i) => `${key}:${i}`);
+        await cache.versioned.put(key, 'old', 9, LONG_MS);
+        await cache.versioned.put(keys[700] ?? '', 'newer', 50, LONG_MS);
+        await other.versioned.outdate([{ key, version: 10 }, ...keys.map((k, i) => ({ key: k, version: i % 100 }))], LONG_MS);
+        expect(await cache.versioned.get(key)).toBeUndefined();
+        await cache.versioned.put(key, 'late', 9, LONG_MS);
+        expect(await cache.versioned.get(key)).toBeUndefined();
+        await cache.versioned.put(key, 'new', 10, LONG_MS);
+        expect(await cache.versioned.get(key)).toBe('new');
+        expect(await cache.versioned.get(keys[700] ?? '')).toBe('newer');
+        await cache.versioned.put(keys[1199] ?? '', 'late', 98, LONG_MS);
+        expect(await cache.versioned.get(keys[1199] ?? '')).toBeUndefined();
+      });
+
+      it('leaves a value that is as new as what outdates it', async () => {
+        await cache.versioned.put(key, 'value', 10, LONG_MS);
+        await cache.versioned.outdate([{ key, version: 10 }], LONG_MS);
+        await cache.versioned.outdate([], LONG_MS);
+        expect(await other.versioned.get(key)).toBe('value');
+      });
+
+      it('forgets values, and that they were outdated, after the TTL', async () => {
+        await cache.versioned.put(key, 'value', 10, 60);
+        await cache.versioned.outdate([{ key: `${key}o`, version: 10 }], 60);
+        await expect.poll(() => cache.versioned.get(key)).toBeUndefined();
+        await expect
+          .poll(async () => {
+            await cache.versioned.put(`${key}o`, 'older', 9, LONG_MS);
+            return cache.versioned.get(`${key}o`);
+          })
+          .toBe('older');
+      });
+    });
+
     describe('values', () => {
       it('adds a value only where there is none, and sets one over another', async () => {
         await cache.add(key, 'first', 60_000);

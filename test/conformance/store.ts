@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.ts';
 import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
 import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../../schemas/resource/table.ts';
+import { readConformance } from './store-reads.ts';
 import { schemaConformance } from './store-schema.ts';
 import {
   ACCOUNTS,
@@ -97,6 +98,8 @@ export function storeConformance(name: string, harness: StoreHarness): void {
         }
       });
     });
+
+    describe('reading ranges and moments', () => readConformance(() => store));
 
     describe('mutations', () => {
       it('refuses to insert a row that exists, and leaves it as it is', async () => {

@@ -414,6 +414,8 @@ describe('while the database is away', () => {
         commit: away,
         readWrite: away,
         read: away,
+        readAt: away,
+        readRange: away,
         ping: away,
         close: () => Promise.resolve(),
       }),

@@ -32,6 +32,9 @@ const everyCall: readonly (readonly [string, (cache: Cache) => Promise<unknown>]
   ['signal', (cache) => cache.signal(['one', 'two'])],
   ['listen', (cache) => cache.listen('channel')],
   ['ping', (cache) => cache.ping()],
+  ['get with a version', (cache) => cache.versioned.get('key')],
+  ['put', (cache) => cache.versioned.put('key', 'value', 1, LONG_MS)],
+  ['outdate', (cache) => cache.versioned.outdate([{ key: 'key', version: 1 }], LONG_MS)],
 ];
 
 /** Each call alone, so that none hides behind the failure of another. */

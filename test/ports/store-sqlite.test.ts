@@ -4,7 +4,9 @@ import { expect, it, onTestFinished } from 'vitest';
 import { SqliteStore } from '../../ports/store/sqlite.ts';
 import { SqliteFile } from '../../ports/sqlite/database.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
-import { AGED, failureOf, KINDS, ORDERS, write } from '../conformance/store-tables.ts';
+import type { Range } from '../../ports/store/port.ts';
+import { rangeStatement } from '../../ports/store/sqlite-range.ts';
+import { AGED, COUPONS, failureOf, KINDS, LINES, ORDERS, write } from '../conformance/store-tables.ts';
 import { temporaryFolder } from '../temp.ts';
 
 const options = { tag: 'test' };
@@ -171,4 +173,27 @@ it('says that it is closed as a failure that passes, to a read or write that a s
     failure: 'transient',
     reason: undefined,
   });
+});
+
+it('finds the rows of a range, and their order, by the key or the index alone', async () => {
+  const { store, file } = await openWithTables();
+  await store.apply((await store.compare([ORDERS, LINES, COUPONS])).missing);
+  const plansOf = (range: Omit<Range, 'columns' | 'descending' | 'limit' | 'children'>): string[] =>
+    [true, false].map((descending) => {
+      const { sql, values } = rangeStatement({ columns: [], limit: 1, children: [], ...range, descending }, range.table.primaryKey);
+      const steps = file.db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values, 10);
+      return steps.map(({ detail }) => String(detail)).join('; ');
+    });
+  const [byCustomer, byCode] = [ORDERS.indexes[0], COUPONS.indexes[0]];
+  for (const plan of [
+    ...plansOf({ table: ORDERS, prefix: ['t'] }),
+    ...plansOf({ table: ORDERS, prefix: ['t'], after: ['o1'], lower: { cell: 'o', inclusive: true } }),
+    ...plansOf({ table: LINES, prefix: ['t', 'o1'], after: ['1'] }),
+    ...(byCustomer ? plansOf({ table: ORDERS, index: byCustomer, prefix: ['t', 'ann'], after: ['o1'] }) : []),
+    ...(byCustomer ? plansOf({ table: ORDERS, index: byCustomer, prefix: ['t'], after: ['ann', 'o1'] }) : []),
+    ...(byCode ? plansOf({ table: COUPONS, index: byCode, prefix: ['t'], after: ['x', null, 'c1'] }) : []),
+  ]) {
+    expect(plan).toMatch(/^SEARCH \w+ USING (?:COVERING )?INDEX \w+ \(tenant=\?/);
+    expect(plan).not.toMatch(/SCAN|TEMP B-TREE/);
+  }
 });

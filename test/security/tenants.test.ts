@@ -63,6 +63,23 @@ const attempts: Readonly<
     [{ method: 'GET', url: '/v1/orders/theirs/o1' }, 422, []],
     [{ method: 'GET', url: '/v1/orders/theirs%2Fo1' }, 404, []],
     [{ method: 'GET', url: '/v1/orders/o1?tenant=theirs' }, 404, []],
+    [{ method: 'GET', url: '/v1/orders/o1?include=order-lines' }, 404, []],
+    [{ method: 'GET', url: '/v1/orders/o1', headers: { 'read-consistency': 'max-staleness=60, stale-if-error=60' } }, 404, []],
+  ],
+  'GET /v1/:resource': [
+    [{ method: 'GET', url: '/v1/orders' }, 200, []],
+    [{ method: 'GET', url: '/v1/orders?customer=their%20customer' }, 200, []],
+    [{ method: 'GET', url: '/v1/orders?orderId=o1' }, 200, []],
+    [{ method: 'GET', url: '/v1/orders?orderId.gte=&order=desc' }, 200, []],
+    [{ method: 'GET', url: '/v1/order-lines/o1' }, 200, []],
+    [{ method: 'GET', url: '/v1/orders?tenant=theirs' }, 400, []],
+    [{ method: 'GET', url: '/v1/orders?cursor=WyJ0aGVpcnMiLCJvMSJd' }, 400, []],
+  ],
+  'HEAD /v1/:resource': [[{ method: 'HEAD', url: '/v1/orders' }, 200, []]],
+  'POST /v1/:resource(^[a-z0-9-]+)::batchGet': [
+    [write('POST', '/v1/orders:batchGet', { keys: ['o1', ['o1']] }), 200, []],
+    [write('POST', '/v1/orders:batchGet', { keys: [['theirs', 'o1']] }), 422, []],
+    [write('POST', '/v1/orders:batchGet', { keys: ['o1'], tenant: 'theirs' }), 422, []],
   ],
   'HEAD /v1/:resource/*': [[{ method: 'HEAD', url: '/v1/orders/o1' }, 404, []]],
   'PATCH /v1/:resource/*': [
@@ -131,6 +148,46 @@ describe("another tenant's row", () => {
     expect([first.statusCode, other.statusCode]).toEqual([202, 202]);
     expect(first.json<{ id: string }>().id).not.toBe(other.json<{ id: string }>().id);
     expect(await applyQueued(gateway)).toEqual(['applied', 'applied']);
+  });
+});
+
+describe("another tenant's list", () => {
+  it('is not gone on with by its cursor, nor is our own by a cursor of other filters', async () => {
+    const lists = ['/v1/orders?limit=1', '/v1/orders?limit=1&order=desc', '/v1/orders?limit=1&orderId.gte=o'];
+    for (const tenant of ['theirs', 'ours']) {
+      for (const key of ['p1', 'p2', 'p3']) await as(tenant, write('PUT', `/v1/orders/${key}`, tenant === 'theirs' ? theirs : ours));
+    }
+    await applyQueued(gateway);
+    const cursors = new Map<string, string>();
+    for (const url of lists) {
+      const page = (await as('theirs', { method: 'GET', url })).json<{ items: unknown[]; nextCursor: string }>();
+      expect(page.items).toMatchObject([theirs]);
+      cursors.set(url, page.nextCursor);
+      expect(Buffer.from(page.nextCursor, 'base64url').toString('latin1')).not.toMatch(/p1|o1|theirs/);
+    }
+    for (const url of lists) {
+      for (const [of, cursor] of cursors) {
+        for (const [tenant, status] of [
+          ['ours', 400],
+          ['theirs', of === url ? 200 : 400],
+        ] as const)
+          expect((await as(tenant, { method: 'GET', url: `${url}&cursor=${cursor}` })).statusCode).toBe(status);
+      }
+    }
+    const [[url = '', cursor = ''] = []] = cursors;
+    const bytes = Buffer.from(cursor, 'base64url');
+    for (let i = 0; i < bytes.length; i += 1) {
+      const altered = Buffer.from(bytes);
+      altered[i] = (altered[i] ?? 0) ^ 1;
+      const response = await as('theirs', { method: 'GET', url: `${url}&cursor=${altered.toString('base64url')}` });
+      expect(response.statusCode).toBe(400);
+    }
+  });
+
+  it('is not waited for by its submission', async () => {
+    const headers = { 'read-consistency': `after=${await theirReceipt()}` };
+    expect((await as('theirs', { method: 'GET', url: '/v1/orders/o2', headers })).statusCode).toBe(200);
+    expect((await as('ours', { method: 'GET', url: '/v1/orders/o2', headers })).statusCode).toBe(400);
   });
 });
 

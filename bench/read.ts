@@ -1,0 +1,233 @@
+/**
+ * Reads over HTTP, the load generator on the same machine. Rows from the cache against a bare Fastify route that returns
+ * the same JSON; rows from Google's Spanner emulator against one `table.read` for each request; and what writes at full
+ * speed do to the slowest of a hundred reads.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startLocalServers } from '../cli/local-servers/index.ts';
+import { openStore } from '../ports/store/index.ts';
+import orders from '../schemas/orders.ts';
+import { COMMIT_TIMESTAMP } from '../schemas/resource/table.ts';
+import { spannerUrl } from '../test/fixtures/stores.ts';
+import { Client, prepareRoles, startDev, type Stack } from '../test/fixtures/stacks.ts';
+import { httpLoad } from './parts/http-load.ts';
+import { percentile, rate } from './parts/measure.ts';
+import type { Results } from './run.ts';
+
+const CALLERS = 64;
+const READS = 20_000;
+const RUNS = 3;
+const SPANNER_ROWS = 500;
+const SPANNER_READS = 5_000;
+/** Enough of them to keep the queue and the applier busy. */
+const WRITERS = 16;
+const QUIET = { SPANWAY_LOG_LEVEL: 'warn' };
+
+/** The example orders, kept in the cache. */
+const KEPT = `import { defineResource, field, Type } from 'spanway';
+export default defineResource({
+  name: 'kept-orders',
+  key: ['orderId'],
+  schema: Type.Object({
+    orderId: Type.String({ maxLength: 64 }),
+    customer: Type.String({ maxLength: 200 }),
+    status: Type.Enum(['open', 'paid', 'shipped', 'cancelled']),
+    total: Type.Optional(field.numeric()),
+    note: Type.Optional(Type.String({ maxLength: 2000 })),
+    updatedAt: field.commitTimestamp(),
+  }),
+  cache: { seconds: 3600 },
+  access: [{ actions: ['read', 'upsert'], scope: 'orders:read' }],
+});
+`;
+
+export async function bench(say: (line: string) => void): Promise<Results> {
+  const embedded = await inFolder((folder) => measureEmbedded(say, folder));
+  const spanner = await inFolder((folder) => measureSpanner(say, folder));
+  return { figures: { ...embedded.figures, ...spanner?.figures }, ratios: { ...embedded.ratios, ...spanner?.ratios } };
+}
+
+async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function measureEmbedded(say: (line: string) => void, folder: string): Promise<Results> {
+  await mkdir(join(folder, 'schemas'));
+  await writeFile(join(folder, 'schemas', 'kept-orders.ts'), KEPT);
+  const stack = await startDev(folder, [], QUIET);
+  try {
+    const order = { customer: 'customer-1', status: 'open', total: '12.50', note: 'by the door' };
+    await stack.client.call('PUT', '/v1/kept-orders/o1', { body: order, headers: { prefer: 'wait=10' } });
+    const row = await stack.client.call('GET', '/v1/kept-orders/o1');
+    if (row.status !== 200) throw new Error(JSON.stringify(row.body));
+    const headers = { 'read-consistency': 'max-staleness=3600' };
+    const [cached, bare] = await withBaseline([JSON.stringify(row.body)], (baseline) =>
+      alternately(
+        () => reads(stack.client, '/v1/kept-orders/o1', READS, headers),
+        () => readsOf(baseline, () => '/bare', READS, {}),
+      ),
+    );
+    say(`embedded: ${cached.toFixed(0)} rows/s from the cache; a bare Fastify route: ${bare.toFixed(0)}/s`);
+    const { quietP99Ms, busyP99Ms } = await underWrites(say, stack);
+    return {
+      figures: { cached, bare, quietP99Ms, busyP99Ms },
+      ratios: { cachedVsBareRoute: cached / bare, p99UnderWrites: busyP99Ms / quietP99Ms },
+    };
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** Strong reads of random rows, with and without writers. */
+async function underWrites(say: (line: string) => void, stack: Stack): Promise<{ quietP99Ms: number; busyP99Ms: number }> {
+  const headers = { authorization: `Bearer ${await stack.client.token()}`, 'content-type': 'application/json' };
+  const body = JSON.stringify({ customer: 'customer-1', status: 'open', total: '12.50' });
+  const ids = Array.from({ length: 1000 }, () => randomUUID());
+  let next = 0;
+  const write = (amount: number): Promise<unknown> =>
+    httpLoad({
+      url: stack.url,
+      connections: WRITERS,
+      amount,
+      request: () => ({ method: 'PUT', path: `/v1/orders/${ids[(next += 1) % ids.length] ?? ''}`, headers, body }),
+    });
+  await write(ids.length);
+  const last = await stack.client.call('PUT', '/v1/orders/last', { body: JSON.parse(body), headers: { prefer: 'wait=30' } });
+  if (last.body['status'] !== 'applied') throw new Error(JSON.stringify(last.body));
+  const p99 = async (): Promise<number> => {
+    const took: number[] = [];
+    await readsOf(
+      stack.url,
+      () => `/v1/orders/${ids[(next += 1) % ids.length] ?? ''}`,
+      READS,
+      headers,
+      (ms) => took.push(ms),
+    );
+    return percentile(took, 99);
+  };
+  await p99();
+  const quietP99Ms = await p99();
+  let writing = true;
+  let written = 0;
+  const begun = performance.now();
+  const writes = (async () => {
+    while (writing) {
+      await write(500);
+      written += 500;
+    }
+  })();
+  const busyP99Ms = await p99();
+  writing = false;
+  await writes;
+  const perSecond = (written / (performance.now() - begun)) * 1000;
+  say(`embedded: p99 of a read ${quietP99Ms.toFixed(1)} ms; beside ${perSecond.toFixed(0)} writes/s ${busyP99Ms.toFixed(1)} ms`);
+  return { quietP99Ms, busyP99Ms };
+}
+
+async function measureSpanner(say: (line: string) => void, folder: string): Promise<Results | undefined> {
+  const { servers, missing, stop } = await startLocalServers({ log: say });
+  try {
+    if (!servers.spanner) {
+      say(`not measured on Spanner's emulator, which is missing: ${JSON.stringify(missing)}`);
+      return undefined;
+    }
+    const url = spannerUrl(servers.spanner.host);
+    const roles = await prepareRoles(folder, { SPANWAY_STORE: url, ...QUIET });
+    const commands = [roles.start('issuer'), roles.start('gateway')];
+    try {
+      const client = new Client(roles.url, folder);
+      while (!(await client.call('GET', '/readyz').catch(() => undefined))) await new Promise((resolve) => setTimeout(resolve, 50));
+      const ids = Array.from({ length: SPANNER_ROWS }, () => randomUUID());
+      const store = await openStore(url);
+      const columns = ['tenant', 'order_id', 'customer', 'status', 'total', 'updated_at'];
+      await store.commit(
+        ids.map((id) => ({
+          op: 'insert',
+          table: orders.table,
+          columns,
+          values: ['t1', id, 'customer-1', 'open', '12.5', COMMIT_TIMESTAMP],
+        })),
+        { tag: 'bench' },
+      );
+      await store.close();
+      let next = 0;
+      const id = (): string => ids[(next += 1) % ids.length] ?? '';
+      const { host, pathname } = new URL(url);
+      const [instance = '', database = ''] = pathname.slice(1).split('/');
+      const [coalesced, single] = await withBaseline(['{}', servers.spanner.host, host, instance, database], (baseline) =>
+        alternately(
+          () => reads(client, () => `/v1/orders/${id()}`, SPANNER_READS),
+          () => readsOf(baseline, () => `/single/${id()}`, SPANNER_READS, {}),
+        ),
+      );
+      say(`Spanner emulator, ${CALLERS} callers: ${coalesced.toFixed(0)} rows/s; one table.read each: ${single.toFixed(0)}/s`);
+      return { figures: { coalesced, single }, ratios: { coalescedVsSingle: coalesced / single } };
+    } finally {
+      for (const command of commands.reverse()) await command.stop();
+    }
+  } finally {
+    await stop();
+  }
+}
+
+/** The middle of several runs of each, in turns, so that both meet the same machine. The first of each warms up. */
+async function alternately(...measured: readonly (() => Promise<number>)[]): Promise<number[]> {
+  const results = measured.map((): number[] => []);
+  for (let run = 0; run <= RUNS; run += 1) {
+    for (const [i, measure] of measured.entries()) {
+      const result = await measure();
+      if (run > 0) results[i]?.push(result);
+    }
+  }
+  return results.map((values) => percentile(values, 50));
+}
+
+async function reads(client: Client, path: string | (() => string), amount: number, headers: Record<string, string> = {}): Promise<number> {
+  const authorization = `Bearer ${await client.token()}`;
+  return readsOf(client.url, typeof path === 'string' ? () => path : path, amount, { authorization, ...headers });
+}
+
+async function readsOf(
+  url: string,
+  path: () => string,
+  amount: number,
+  headers: Record<string, string>,
+  onAnswer: (tookMs: number) => void = () => undefined,
+): Promise<number> {
+  let statuses: ReadonlyMap<number, number> = new Map();
+  const perSecond = await rate(amount, async () => {
+    statuses = await httpLoad({
+      url,
+      connections: CALLERS,
+      amount,
+      request: () => ({ method: 'GET', path: path(), headers, body: '' }),
+      onAnswer,
+    });
+  });
+  if (statuses.get(200) !== amount) throw new Error(`not all of ${amount} reads were answered: ${JSON.stringify([...statuses])}`);
+  return perSecond;
+}
+
+async function withBaseline(args: readonly string[], work: (url: string) => Promise<number[]>): Promise<[number, number]> {
+  const child: ChildProcess = fork(fileURLToPath(new URL('parts/read-baseline.ts', import.meta.url)), [...args]);
+  try {
+    const url = await new Promise<string>((resolve, reject) => {
+      child.once('message', (message) => resolve(String(message)));
+      child.once('exit', () => reject(new Error('the baseline has ended')));
+    });
+    const [ours = Number.NaN, theirs = Number.NaN] = await work(url);
+    return [ours, theirs];
+  } finally {
+    child.kill();
+  }
+}

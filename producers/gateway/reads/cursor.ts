@@ -1,0 +1,63 @@
+/**
+ * A cursor: where the next page of a list begins. It is encrypted, since it may name a row that its caller may not
+ * read, and bound to the tenant and the query it was made for. It holds no tenant: that is always the caller's own.
+ */
+import { createCipheriv, createDecipheriv, createHmac, type KeyObject, randomBytes } from 'node:crypto';
+import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
+import type { Cell } from '../../../schemas/resource/table.ts';
+import { RequestError } from '../errors.ts';
+import type { ListPlan } from './query.ts';
+
+const CIPHER = 'aes-256-gcm';
+/** https://nvlpubs.nist.gov/nistpubs/Legacy/SP/nistspecialpublication800-38d.pdf, section 8.2.2: random, and 96 bits */
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+
+/** Whose and which list a cursor is of. */
+export interface CursorScope {
+  readonly tenant: string;
+  readonly resource: string;
+  readonly plan: ListPlan;
+}
+
+/** `after`: the cells, beyond the plan's prefix, of the last row that the page looked at. */
+export function makeCursor(keys: KeyRing, scope: CursorScope, after: readonly Cell[]): string {
+  const iv = randomBytes(IV_BYTES);
+  const cipher = createCipheriv(CIPHER, cursorKey(keys.current.key), iv).setAAD(bound(scope));
+  return Buffer.concat([iv, cipher.update(JSON.stringify(after), 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64url');
+}
+
+/** @throws RequestError (`invalid_parameter`) for what no gateway with one of these keys made for this tenant and query. */
+export function readCursor(keys: KeyRing, scope: CursorScope, text: string): readonly Cell[] {
+  const bytes = Buffer.from(text, 'base64url');
+  if (/^[\w-]+$/.test(text) && bytes.length > IV_BYTES + TAG_BYTES) {
+    for (const key of keys.all()) {
+      try {
+        const decipher = createDecipheriv(CIPHER, cursorKey(key), bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
+        decipher.setAAD(bound(scope)).setAuthTag(bytes.subarray(-TAG_BYTES));
+        const plain = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
+        return JSON.parse(plain.toString('utf8')) as readonly Cell[];
+      } catch {
+        // Another key's, or nobody's.
+      }
+    }
+  }
+  throw new RequestError('invalid_parameter', 'cursor is none that was given out for this list; leave it out to begin again');
+}
+
+/** All that the rows depend on but the size of the page. */
+function bound({ tenant, resource, plan: { order, prefix, lower, upper, descending } }: CursorScope): Buffer {
+  return Buffer.from(
+    JSON.stringify([tenant, resource, order.map((field) => field.name), prefix, lower ?? null, upper ?? null, descending]),
+    'utf8',
+  );
+}
+
+const derived = new WeakMap<KeyObject, Buffer>();
+
+/** A key of its own, from the one that signs receipts. */
+function cursorKey(key: KeyObject): Buffer {
+  const known = derived.get(key) ?? createHmac('sha256', key).update('spanway cursor\0').digest();
+  derived.set(key, known);
+  return known;
+}

@@ -2,7 +2,7 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Database, Session, Snapshot, Transaction } from '@google-cloud/spanner';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
-import type { Key } from './port.ts';
+import type { Key, KeyRange } from './port.ts';
 import { fromRaw, keepValuesRaw, keyText, toList } from './spanner-cells.ts';
 import { isGrpcError } from './spanner-errors.ts';
 
@@ -55,25 +55,57 @@ export async function readRows(
 ): Promise<(readonly Cell[] | undefined)[]> {
   // Spanner answers in its own order, so rows are found again by their key.
   const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];
-  const types = wanted.map((name) => columnNamed(table, name).type);
   const places = table.primaryKey.map((name) => wanted.indexOf(name));
   const rows = new Map<string, Cell[]>();
-  await new Promise<void>((resolve, reject) => {
-    const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: streamOptions(timeoutMs) };
+  await streamRows(snapshot, table, { keySet: { keys: keys.map(toList) } }, wanted, timeoutMs, (cells) => {
+    const key = places.map((at) => cells[at] ?? null);
+    rows.set(keyText(table, key), cells.slice(0, columns.length));
+  });
+  return keys.map((key) => rows.get(keyText(table, key)));
+}
+
+/** One request for the first rows of a range, in the order of the primary key. */
+export async function scanRows(
+  snapshot: Snapshot,
+  table: TableDefinition,
+  { prefix, from, after, before, limit }: KeyRange,
+  columns: readonly string[],
+  timeoutMs: number,
+): Promise<(readonly Cell[])[]> {
+  // A bound shorter than the key stands for every key that begins with it, the empty one for all.
+  const range = {
+    ...(after ? { startOpen: toList(after) } : { startClosed: toList(from ?? prefix) }),
+    ...(before ? { endOpen: toList(before) } : { endClosed: toList(prefix) }),
+  };
+  const rows: (readonly Cell[])[] = [];
+  // The client asks for no columns at all as if it were a mistake.
+  const wanted = columns.length > 0 ? columns : table.primaryKey.slice(0, 1);
+  await streamRows(snapshot, table, { keySet: { ranges: [range] }, limit }, wanted, timeoutMs, (cells) => {
+    rows.push(cells.slice(0, columns.length));
+  });
+  return rows;
+}
+
+function streamRows(
+  snapshot: Snapshot,
+  table: TableDefinition,
+  what: { readonly keySet: object; readonly limit?: number },
+  columns: readonly string[],
+  timeoutMs: number,
+  row: (cells: Cell[]) => void,
+): Promise<void> {
+  const types = columns.map((name) => columnNamed(table, name).type);
+  return new Promise((resolve, reject) => {
     snapshot
-      .createReadStream(table.name, request)
+      .createReadStream(table.name, { ...what, columns: [...columns], gaxOptions: streamOptions(timeoutMs) })
       .on('response', keepValuesRaw)
       .on('error', reject)
       .on('end', resolve)
       // Flowing, not iterated: to see whether a reader that was slow goes on, the client pushes `undefined` rows.
-      .on('data', (row: { value: unknown }[] | undefined) => {
-        if (!row) return;
-        const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
-        const key = places.map((at) => cells[at] ?? null);
-        rows.set(keyText(table, key), cells.slice(0, columns.length));
+      .on('data', (values: { value: unknown }[] | undefined) => {
+        if (values) row(types.map((type, i) => fromRaw(type, values[i]?.value)));
       });
   });
-  return keys.map((key) => rows.get(keyText(table, key)));
 }
 
 const FIRST_PAUSE_MS = 100;

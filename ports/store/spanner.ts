@@ -9,6 +9,7 @@ import type {
   CommitOptions,
   CommitResult,
   Key,
+  KeyRange,
   SchemaAdmin,
   SchemaComparison,
   Store,
@@ -20,7 +21,7 @@ import { timestampText, toMutations } from './spanner-cells.ts';
 import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
-import { pauseAfterFailures, readRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
+import { pauseAfterFailures, readRows, scanRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
 
 /** How often "invalid mutation key" is tried again: https://github.com/googleapis/google-cloud-node/issues/9153 */
 const MUTATION_KEY_RETRIES = 3;
@@ -122,15 +123,18 @@ export class SpannerStore implements Store, SchemaAdmin {
           let failedRead: Error | undefined;
           let value: T;
           try {
+            const reading = async <R>(table: TableDefinition, read: () => Promise<R>): Promise<R> => {
+              try {
+                return await read();
+              } catch (error) {
+                failedRead ??= error as Error;
+                throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
+              }
+            };
             value = await work({
-              read: async (table, keys, columns) => {
-                try {
-                  return keys.length === 0 ? [] : await readRows(transaction, table, keys, columns, timeoutMs);
-                } catch (error) {
-                  failedRead ??= error as Error;
-                  throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
-                }
-              },
+              read: (table, keys, columns) =>
+                reading(table, async () => (keys.length === 0 ? [] : readRows(transaction, table, keys, columns, timeoutMs))),
+              scan: (table, range, columns) => reading(table, () => scanRows(transaction, table, range, columns, timeoutMs)),
               write: (mutations) => void writes.push(...mutations),
             });
             // `work` may have caught it, but no more can come of this transaction.
@@ -162,6 +166,12 @@ export class SpannerStore implements Store, SchemaAdmin {
     if (keys.length === 0) return Promise.resolve([]);
     return this.#attempt(`read of ${table.name}`, (database) =>
       this.#withSnapshot(database, (snapshot) => readRows(snapshot, table, keys, columns, this.#config.timeoutMs)),
+    );
+  }
+
+  scan(table: TableDefinition, range: KeyRange, columns: readonly string[]): Promise<readonly (readonly Cell[])[]> {
+    return this.#attempt(`scan of ${table.name}`, (database) =>
+      this.#withSnapshot(database, (snapshot) => scanRows(snapshot, table, range, columns, this.#config.timeoutMs)),
     );
   }
 

@@ -396,6 +396,7 @@ describe('while the database is away', () => {
         commit: away,
         readWrite: away,
         read: away,
+        scan: away,
         ping: away,
         close: () => Promise.resolve(),
       }),

@@ -22,6 +22,7 @@ export const REASONS = [
   'constraint',
   'unknown_resource',
   'unknown_failure',
+  'newer_applied',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -145,6 +146,8 @@ export interface LedgerEntry extends Verdict {
   readonly actor?: string;
   readonly correlationId: string;
   readonly acceptedAt: string;
+  /** Of a submission that was redriven: how often it was tried by now, from 2. The outcomes before are in the history. */
+  readonly attempt?: number;
 }
 
 export interface LedgerWrite {
@@ -152,10 +155,12 @@ export interface LedgerWrite {
   /** As it came. */
   readonly text: string;
   readonly verdict: Verdict;
+  /** The ledger has an outcome of it, and this one takes its place. */
+  readonly replaces?: boolean;
 }
 
 interface LedgerMutation {
-  readonly op: 'insert';
+  readonly op: 'insert' | 'update';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
@@ -168,9 +173,9 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
   const commit = writes[0]?.envelope.id;
   if (commit === undefined) return [];
-  const rows = writes.map(({ envelope, verdict }, position): LedgerMutation => {
+  const rows = writes.map(({ envelope, verdict, replaces = false }, position): LedgerMutation => {
     const entry = JSON.stringify(entryOf(envelope, verdict, commit, position));
-    return { op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: [envelope.id, COMMIT_TIMESTAMP, entry] };
+    return { op: replaces ? 'update' : 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: [envelope.id, COMMIT_TIMESTAMP, entry] };
   });
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
   const history = [
@@ -205,6 +210,7 @@ function entryOf(
     ...(data.caller.actor === undefined ? {} : { actor: data.caller.actor }),
     correlationId: correlationid,
     acceptedAt: time,
+    ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
   };
 }
 

@@ -89,12 +89,65 @@ schema
   .description('say how the database differs from the resources; exit code 1 if it does')
   .action(async () => (await import('./commands/schema.ts')).schemaCheck(readConfig()));
 
+program
+  .command('trace')
+  .argument('<what>', 'a submission id, a receipt id, a correlation id, or resource/key')
+  .description("one write's whole story, with times; exit code 1 if nothing is known of it")
+  .option('--tenant <id>', 'of this tenant')
+  .option('--from <time>', 'how far back a correlation id or a row is looked for: 2026-11-25T02:00:00Z, or 90m, 2h, 7d; default 24h')
+  .option('--to <time>', 'and up to when')
+  .option('--json', 'one JSON object a line', false)
+  .action(async (what: string, options: import('./commands/trace.ts').TraceOptions) =>
+    (await import('./commands/trace.ts')).traceCommand(readConfig(), what, options),
+  );
+
+const dlq = program.command('dlq').description('dead letters: what ended without being applied');
+selecting(dlq.command('list'))
+  .description('list them')
+  .action(async (options: import('./commands/dlq.ts').ListOptions) => (await import('./commands/dlq.ts')).dlqList(readConfig(), options));
+dlq
+  .command('show')
+  .argument('<ids...>')
+  .description('the envelope, every try and its errors; exit code 1 if one is no dead letter')
+  .option('--json', 'one JSON object a line', false)
+  .action(async (ids: string[], options: { json: boolean }) => (await import('./commands/dlq.ts')).dlqShow(readConfig(), ids, options));
+selecting(dlq.command('redrive').argument('[ids...]'))
+  .description('send them again under their ids; exit code 2 if one was not applied')
+  .option('--all', 'every one, without a filter', false)
+  .option('--over-newer', 'also over what their rows have applied since', false)
+  .option('--dry-run', 'send nothing; say what would be sent', false)
+  .option('--wait <seconds>', 'how long outcomes are waited for', wholeNumber, 60)
+  .option('--as <name>', 'who does it, for the record; default: the user of the system')
+  .action(async (ids: string[], options: import('./commands/dlq.ts').RedriveOptions) =>
+    (await import('./commands/dlq.ts')).dlqRedrive(readConfig(), ids, options),
+  );
+selecting(dlq.command('purge').argument('[ids...]'))
+  .description('take them off the list; outcomes stay in the ledger')
+  .option('--all', 'every one, without a filter', false)
+  .option('--as <name>', 'who does it, for the record; default: the user of the system')
+  .action(async (ids: string[], options: import('./commands/dlq.ts').PurgeOptions) =>
+    (await import('./commands/dlq.ts')).dlqPurge(readConfig(), ids, options),
+  );
+
 try {
   await program.parseAsync();
 } catch (error) {
   // What Spanway throws says what to do; anything else is a fault, and its stack is wanted.
   process.stderr.write(error instanceof SpanwayError ? `spanway: ${error.message}\n` : `${(error as Error).stack ?? String(error)}\n`);
   process.exitCode = 1;
+}
+
+function selecting(command: Command): Command {
+  return command
+    .option('--from <time>', 'ended from this time on: 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d')
+    .option('--to <time>', 'ended before this time')
+    .option('--tenant <id>', 'of this tenant')
+    .option('--resource <name>', 'that write this resource')
+    .option('--key <key>', 'and there this row: o1, or o1/7 where the key has several parts')
+    .option('--correlation-id <id>', 'with this correlation id')
+    .option('--reason <reason>', 'for this reason')
+    .option('--rejected', 'rejected submissions too; their callers know that they were not applied', false)
+    .option('--json', 'one JSON object a line', false);
 }
 
 function wholeNumber(text: string): number {

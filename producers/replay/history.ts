@@ -64,6 +64,19 @@ export async function readCommits(store: Store, keys: readonly CommitKey[]): Pro
   return keys.flatMap((key, i) => (rows[i] ? [readCommit(key, rows[i])] : []));
 }
 
+/** Single records, in the order in which they are named. */
+export async function readRecords(store: Store, wanted: readonly (CommitKey & { readonly position: number })[]): Promise<HistoryRecord[]> {
+  const found = new Map<string, HistoryRecord>();
+  const nameOf = ({ commit, committedAt, position }: (typeof wanted)[number]): string => `${committedAt} ${commit} ${position}`;
+  const names = new Set(wanted.map(nameOf));
+  const keys = [...new Map(wanted.map(({ commit, committedAt }) => [`${committedAt} ${commit}`, { commit, committedAt }])).values()];
+  for (let at = 0; at < keys.length; at += WHOLE_ROWS) {
+    for (const records of await readCommits(store, keys.slice(at, at + WHOLE_ROWS)))
+      for (const record of records) if (names.has(nameOf(record))) found.set(nameOf(record), record);
+  }
+  return wanted.flatMap((one) => found.get(nameOf(one)) ?? []);
+}
+
 /** The keys of commits, oldest first. */
 export async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
   const heads = await Promise.all(

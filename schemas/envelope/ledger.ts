@@ -148,6 +148,8 @@ export interface LedgerEntry extends Verdict {
   readonly acceptedAt: string;
   /** Of a submission that was redriven: how often it was tried by now, from 2. The outcomes before are in the history. */
   readonly attempt?: number;
+  /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
+  readonly closed?: { readonly by: string; readonly at: string };
 }
 
 export interface LedgerWrite {

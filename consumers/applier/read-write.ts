@@ -84,7 +84,7 @@ function verdictOf({ outcome, reason, detail }: CommittedEntry): Verdict {
 /** A row as the batch sees it on its way: what was read, then what earlier works of the batch did. */
 type RowState = ReadonlyMap<string, Cell> | 'absent';
 
-class Rows {
+export class Rows {
   /** Parents of the tables that the batch writes. */
   readonly #parents: ReadonlyMap<string, string>;
   readonly #states = new Map<string, { readonly table: TableDefinition; readonly key: readonly Cell[]; readonly state: RowState }>();
@@ -129,7 +129,7 @@ function rowId(table: TableDefinition, key: readonly Cell[]): string {
 }
 
 /** Reads, one request a table, every row that some work of the batch writes. */
-async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
+export async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
   const byTable = new Map<TableDefinition, Map<string, PlannedWrite>>();
   const columnsByTable = new Map<TableDefinition, Set<string>>();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
@@ -160,7 +160,7 @@ async function readRows(transaction: StoreTransaction, works: readonly Work[]): 
 }
 
 /** Whether a submission applies to the rows as they are now; if so they move on. All of its mutations or none. */
-function decide(work: Work, rows: Rows): { readonly verdict: Verdict; readonly mutations: readonly StoreMutation[] } {
+export function decide(work: Work, rows: Rows): { readonly verdict: Verdict; readonly mutations: readonly StoreMutation[] } {
   if ('verdict' in work.plan) return { verdict: work.plan.verdict, mutations: [] };
   const mutations: StoreMutation[] = [];
   const undo: (() => void)[] = [];

@@ -162,7 +162,7 @@ export interface LedgerWrite {
 }
 
 interface LedgerMutation {
-  readonly op: 'insert' | 'update';
+  readonly op: 'insert' | 'update' | 'upsert';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
@@ -173,16 +173,36 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 
 /** What one commit writes to the ledger and the history. */
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
-  const commit = writes[0]?.envelope.id;
-  if (commit === undefined) return [];
-  const rows = writes.map(({ envelope, verdict, replaces = false }, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(envelope, verdict, commit, position));
-    return { op: replaces ? 'update' : 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: [envelope.id, COMMIT_TIMESTAMP, entry] };
+  const [first] = writes;
+  if (!first) return [];
+  return mutationsAt({ commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP }, writes, ({ replaces = false }) =>
+    replaces ? 'update' : 'insert',
+  );
+}
+
+/** The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier ones wrote. */
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[]): LedgerMutation[] {
+  return mutationsAt(key, writes, () => 'upsert');
+}
+
+interface CommitName {
+  readonly commit: string;
+  readonly committedAt: string;
+}
+
+function mutationsAt(
+  { commit, committedAt: time }: CommitName,
+  writes: readonly LedgerWrite[],
+  opOf: (write: LedgerWrite) => LedgerMutation['op'],
+): LedgerMutation[] {
+  const rows = writes.map((write, position): LedgerMutation => {
+    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+    return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
   });
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
   const history = [
     commit.slice(0, 1),
-    COMMIT_TIMESTAMP,
+    time,
     commit,
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,

@@ -8,8 +8,10 @@ import {
   visitQueueLetters,
 } from '../../producers/replay/dead-letters.ts';
 import { attemptsOf } from '../../producers/replay/attempts.ts';
+import { Preview } from '../../producers/replay/diff.ts';
 import { redrive, type Redriven } from '../../producers/replay/redrive.ts';
 import { type Config, ConfigError } from '../config.ts';
+import { changeLine } from './replay.ts';
 import {
   note,
   operatorName,
@@ -89,13 +91,15 @@ export async function dlqRedrive(config: Config, ids: readonly string[], options
   await withOperator(config, async (parts) => {
     const selection = lettersOf(parts, ids, options);
     const counts = new Map<string, number>();
+    const look = new Preview(parts.store, parts.resources);
     await withSending(config, parts, async (sending) => {
       const by = operatorName(options.as);
       const how = { overNewer, dryRun, by, outcomeMs: options.wait * 1000, now: () => new Date() };
       for await (const { envelope, ...result } of redrive({ ...parts, ...sending }, selection, how)) {
         counts.set(result.result, (counts.get(result.result) ?? 0) + 1);
-        if (options.json) printJson(dryRun ? { ...result, mutations: envelope?.data.mutations } : result);
-        else print(resultLine(result));
+        const changes = dryRun && envelope ? await look.of(envelope) : [];
+        if (options.json) printJson(dryRun ? { ...result, changes } : result);
+        else for (const line of [resultLine(result), ...changes.map((change) => `  ${changeLine(change)}`)]) print(line);
       }
     });
     note([...counts].map(([result, count]) => `${count} ${result}`).join(', ') || 'no dead letter is meant');

@@ -16,6 +16,7 @@ import type { Plan, Work } from './work.ts';
 
 /** What became of the records of the commits. */
 export interface Rebuilt {
+  /** Those in `failed` too. */
   readonly written: number;
   /** Their commit was there. */
   readonly unchanged: number;
@@ -27,7 +28,7 @@ const OPTIONS = { tag: 'spanway-rebuild' };
 
 /**
  * `commits` in their order, each behind all before it. Several go in one transaction, as far as `maxMutations` allows.
- * @throws StoreError where the database does not take them
+ * @throws StoreError (`transient`) while the database is away: then some are written, in order
  */
 export async function applyRecorded(
   store: Store,
@@ -36,7 +37,7 @@ export async function applyRecorded(
 ): Promise<Rebuilt> {
   let total: Rebuilt = { written: 0, unchanged: 0, failed: [] };
   const run = async (some: readonly RecordedCommit[]): Promise<void> => {
-    const { written, unchanged, failed } = await applyRun(store, some);
+    const { written, unchanged, failed } = await applyOrSplit(store, some);
     total = { written: total.written + written, unchanged: total.unchanged + unchanged, failed: [...total.failed, ...failed] };
   };
   let gathered: RecordedCommit[] = [];
@@ -80,6 +81,26 @@ function asItWas(plan: Plan, committedAt: string): Plan {
           : { ...mutation, values: mutation.values.map((cell) => (cell === COMMIT_TIMESTAMP ? committedAt : cell)) },
     })),
   };
+}
+
+/** One commit that the database refuses stops nothing: it is left out, and each of its records is told. */
+async function applyOrSplit(store: Store, commits: readonly RecordedCommit[]): Promise<Rebuilt> {
+  try {
+    return await applyRun(store, commits);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.failure === 'transient') throw error;
+    const [{ records } = { records: [] }] = commits;
+    if (commits.length === 1) {
+      const failed = records.map((record) => ({ record, why: `its commit is refused: ${error.message}` }));
+      return { written: records.length, unchanged: 0, failed };
+    }
+    let total: Rebuilt = { written: 0, unchanged: 0, failed: [] };
+    for (const commit of commits) {
+      const { written, unchanged, failed } = await applyOrSplit(store, [commit]);
+      total = { written: total.written + written, unchanged: total.unchanged + unchanged, failed: [...total.failed, ...failed] };
+    }
+    return total;
+  }
 }
 
 async function applyRun(store: Store, commits: readonly RecordedCommit[]): Promise<Rebuilt> {

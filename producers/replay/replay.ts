@@ -108,6 +108,8 @@ interface Step {
   readonly envelopes: readonly Envelope[];
   readonly count: number;
   readonly at: Pick<ReplayProgress, 'after' | 'lines' | 'fraction'>;
+  /** Lines that are none of an export. */
+  readonly unreadable: readonly ReplayProblem[];
 }
 
 interface Results {
@@ -138,7 +140,8 @@ async function* stepsOfHistory(
     const spanMs = Date.parse(to) - Date.parse(began ?? to);
     const fraction = spanMs > 0 ? Math.min(1, Math.max(0, (Date.parse(key.committedAt) - Date.parse(began ?? to)) / spanMs)) : 1;
     const { committedAt, commit } = key;
-    return { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { after: { committedAt, commit }, fraction } };
+    const envelopes = commits.flat().map(({ envelope }) => envelope);
+    return { commits, envelopes, count, at: { after: { committedAt, commit }, fraction }, unreadable: [] };
   };
   for await (const records of readHistory(store, range)) {
     last = records[0] ?? last;
@@ -156,40 +159,45 @@ async function* stepsOfHistory(
 /** A file has no commits of its own: its lines go in their order. */
 async function* stepsOfFile(path: string, { selection, into }: ReplaySpec, { lines = 0 }: ReplayProgress): AsyncGenerator<Step> {
   let commits: HistoryRecord[][] = [];
+  let unreadable: ReplayProblem[] = [];
   let count = 0;
   let line = 0;
   for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
     line += 1;
     if (line <= lines || text.trim() === '') continue;
-    const record = parseLine(path, line, text);
+    const record = parseLine(path, line, text, into !== undefined);
+    if (record instanceof ReplayError) {
+      unreadable.push({ submissionId: `line ${line}`, result: 'failed', why: record.message });
+      continue;
+    }
     if (!isSelected(record, selection)) continue;
-    if (into !== undefined && record.committedAt === '')
-      throw new ReplayError('not_an_export', `${path}:${line}: it has no commit; only what spanway export wrote can be rebuilt from`);
     const open = commits.at(-1)?.[0];
     if (open && open.commit === record.commit && open.committedAt === record.committedAt && record.committedAt !== '')
       commits.at(-1)?.push(record);
     else {
       if (count >= STEP_RECORDS) {
-        yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line - 1 } };
-        [commits, count] = [[], 0];
+        yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line - 1 }, unreadable };
+        [commits, count, unreadable] = [[], 0, []];
       }
       commits.push([record]);
     }
     count += 1;
   }
-  yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line, fraction: 1 } };
+  yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line, fraction: 1 }, unreadable };
 }
 
-/** A line of an export, or an envelope alone. */
-export function parseLine(path: string, line: number, text: string): HistoryRecord {
+/** A line of an export; or an envelope alone, which no commit is known of. */
+export function parseLine(path: string, line: number, text: string, needsCommit: boolean): HistoryRecord | ReplayError {
   try {
     const value = JSON.parse(text) as Partial<HistoryRecord> & { readonly specversion?: string };
-    if (value.specversion !== undefined)
-      return { envelope: checkEnvelope(value), verdict: { outcome: 'applied' }, commit: '', committedAt: '', position: 0 };
-    const { committedAt = '', commit = '', position = 0, verdict = { outcome: 'applied' } } = value;
-    return { envelope: checkEnvelope(value.envelope), verdict, commit, committedAt, position };
+    const isBare = value.specversion !== undefined;
+    const envelope = checkEnvelope(isBare ? value : value.envelope);
+    const { committedAt = '', commit = '', position = 0, verdict = { outcome: 'applied' } } = isBare ? {} : value;
+    if (needsCommit && (committedAt === '' || commit === ''))
+      return new ReplayError('not_an_export', `${path}:${line}: it names no commit; a rebuild needs what spanway export wrote`);
+    return { envelope, verdict, commit, committedAt, position };
   } catch (cause) {
-    throw new ReplayError('not_an_export', `${path}:${line}: ${(cause as Error).message}`, { cause });
+    return new ReplayError('not_an_export', `${path}:${line}: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -251,10 +259,11 @@ async function rebuildStep({ rebuild }: ReplayParts, { commits }: Step): Promise
 }
 
 function advance(progress: ReplayProgress, step: Step, { counts, problems }: Results): ReplayProgress {
+  const { unreadable } = step;
   const sum: Partial<Record<ReplayResult, number>> = {};
   for (const result of REPLAY_RESULTS) {
-    const total = (progress.counts[result] ?? 0) + (counts[result] ?? 0);
+    const total = (progress.counts[result] ?? 0) + (counts[result] ?? 0) + (result === 'failed' ? unreadable.length : 0);
     if (total > 0) sum[result] = total;
   }
-  return { ...progress, ...step.at, counts: sum, problems: [...progress.problems, ...problems].slice(0, MAX_PROBLEMS) };
+  return { ...progress, ...step.at, counts: sum, problems: [...progress.problems, ...unreadable, ...problems].slice(0, MAX_PROBLEMS) };
 }

@@ -1,4 +1,6 @@
 /** The operator's commands beside a running `spanway dev`, as one uses them. */
+import { randomUUID } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Command, type Stack, startDev } from '../fixtures/stacks.ts';
@@ -67,5 +69,40 @@ describe('the operator’s commands', () => {
       output: expect.stringContaining('1 purged'),
     });
     expect((await spanway('dlq', 'list', '--rejected', '--json')).lines).toEqual([]);
+  }, 180_000);
+
+  it('replay what was applied, export it, and rebuild it in another database', async () => {
+    for (let i = 0; i < 5; i += 1)
+      expect(await stack.client.write('PUT', `/v1/orders/r${i}`, { customer: 'replayed', status: 'open' })).toBe('applied');
+    const before = await stack.client.row('/v1/orders/r0');
+    const replayed = await spanway('replay', '--tenant', 't1', '--json');
+    expect(replayed.code).toBe(0);
+    const end = replayed.lines.at(-1) as { job: string; state: string; counts: Record<string, number> };
+    expect(end.state).toBe('completed');
+    expect(Object.keys(end.counts)).toEqual(['unchanged']);
+    expect(end.counts['unchanged']).toBeGreaterThanOrEqual(5);
+    expect(await stack.client.row('/v1/orders/r0')).toEqual(before);
+
+    const exported = await spanway('export', '--resource', 'orders', '--key', 'r0');
+    expect(exported.lines).toMatchObject([{ verdict: { outcome: 'applied' }, envelope: { subject: 'orders/r0' } }]);
+    const file = join(folder.path, 'one.jsonl');
+    const [line] = exported.lines as [{ envelope: { id: string } }];
+    // Under another id it is another write.
+    await writeFile(file, JSON.stringify({ ...line.envelope, id: randomUUID() }));
+    const dry = await spanway('replay', '--file', file, '--dry-run', '--json');
+    expect(dry).toMatchObject({ code: 0, lines: [{ changes: [{ row: 'orders/r0', change: 'none' }] }] });
+    expect(await stack.client.row('/v1/orders/r0')).toEqual(before);
+    expect(await spanway('replay', '--file', file)).toMatchObject({ code: 0, output: expect.stringContaining('completed: 1 applied') });
+    expect((await stack.client.row('/v1/orders/r0'))?.['updatedAt']).not.toBe(before?.['updatedAt']);
+
+    const rebuilt = await spanway('replay', '--into', `sqlite:${join(folder.path, 'rebuilt.db')}`);
+    expect(rebuilt.output).toMatch(/completed: \d+ rebuilt\n[^]*table orders: \d+ rows, equal/);
+    expect(rebuilt.code).toBe(0);
+    const listed = await spanway('jobs', 'list', '--json');
+    expect(listed.lines.map((job) => job['state'])).toEqual(['completed', 'completed', 'completed']);
+    expect(await spanway('jobs', 'pause', String(listed.lines[0]?.['id']))).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('has ended'),
+    });
   }, 180_000);
 });

@@ -139,10 +139,16 @@ describe('a replay into the queue', () => {
     expect((await runToEnd(partsOf(pipeline), { ...SPEC, file: path })).end.counts).toEqual({ applied: 1, unchanged: 2 });
   });
 
-  it('names the line of a file that is none', async () => {
+  it('goes on behind the line of a file that cannot be read, and lists it', async () => {
     const path = join(pipeline.folder, 'bad.jsonl');
-    await writeFile(path, `${JSON.stringify(envelopeOf([orderUpsert('o1')]))}\n{"specversion":"1.0"}\n`);
-    await expect(runToEnd(partsOf(pipeline), { ...SPEC, file: path })).rejects.toThrow(/bad\.jsonl:2: not an envelope/);
+    const [first, last] = ['a', 'b'].map((note) => JSON.stringify(envelopeOf([orderUpsert('o1', note)])));
+    await writeFile(path, `${first}\n{"specversion":"1.0"}\nnone\n${last}\n`);
+    const { end } = await runToEnd(partsOf(pipeline), { ...SPEC, file: path });
+    expect(end.counts).toEqual({ applied: 2, failed: 2 });
+    expect(end.problems).toMatchObject([
+      { submissionId: 'line 2', why: expect.stringMatching(/bad\.jsonl:2: not an envelope/) },
+      { submissionId: 'line 3', why: expect.stringMatching(/bad\.jsonl:3/) },
+    ]);
   });
 
   it('keeps to its rate', async () => {

@@ -115,6 +115,7 @@ export const SETTINGS = {
     'memory:',
     'Cache, outcome signals and rate limits: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process',
   ),
+  jobs: optional('SPANWAY_JOBS', 'Replay jobs: `redis://HOST:PORT`, `rediss://…` or `sqlite:FILE`', '`sqlite:` in the data folder'),
   secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
   oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
   oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", "found by the issuer's discovery document"),
@@ -269,6 +270,7 @@ export const SETTINGS = {
     [1_048_576, 4_294_967_296],
     'Bytes of packs the applier holds at once',
   ),
+  replayConcurrency: integer('SPANWAY_REPLAY_CONCURRENCY', 2, [1, 64], 'Replay jobs that one worker runs at once'),
   retryMinMs: integer('SPANWAY_RETRY_MIN_MS', 50, [1, 60_000], 'First wait before a failed call is tried again; it doubles, with jitter'),
   retryMaxMs: integer('SPANWAY_RETRY_MAX_MS', 10_000, [1, 600_000], 'Longest wait before a failed call is tried again'),
   stopSeconds: integer('SPANWAY_STOP_SECONDS', 20, [1, 600], 'How long a stop waits for what is under way'),
@@ -277,11 +279,12 @@ export const SETTINGS = {
 type Read = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['read']> };
 
 /** The settings with the defaults that depend on others filled in. */
-export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'secrets'> {
+export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'jobs' | 'secrets'> {
   readonly queue: string;
   readonly topic: string;
   readonly store: string;
   readonly events: string;
+  readonly jobs: string;
   readonly secrets: string;
   /** `NODE_ENV=production`: nothing meant for development works. */
   readonly production: boolean;
@@ -313,12 +316,16 @@ function complete(read: Read, production: boolean): Config {
     topic: read.topic ?? embedded,
     store: read.store ?? embedded,
     events: read.events ?? embedded,
+    jobs: read.jobs ?? `sqlite:${read.dataDir}/jobs.db`,
     secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
     production,
   });
 }
 
 /** The configuration with other adapters, as `spanway dev --real` needs it. */
-export function withAdapters(config: Config, adapters: Partial<Pick<Config, 'queue' | 'topic' | 'store' | 'events' | 'cache'>>): Config {
+export function withAdapters(
+  config: Config,
+  adapters: Partial<Pick<Config, 'queue' | 'topic' | 'store' | 'events' | 'jobs' | 'cache'>>,
+): Config {
   return Object.freeze({ ...config, ...adapters });
 }

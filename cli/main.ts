@@ -22,6 +22,7 @@ for (const [name, description] of [
   ['gateway', 'the HTTP API'],
   ['bridge', 'from the queue to the topic'],
   ['applier', 'from the topic to the database'],
+  ['replay-worker', 'runs replay jobs'],
 ] as const) {
   program
     .command(name)
@@ -89,12 +90,107 @@ schema
   .description('say how the database differs from the resources; exit code 1 if it does')
   .action(async () => (await import('./commands/schema.ts')).schemaCheck(readConfig()));
 
+program
+  .command('trace')
+  .argument('<what>', 'a submission id, a receipt id, a correlation id, or resource/key')
+  .description("one write's whole story, with times; exit code 1 if nothing is known of it")
+  .option('--tenant <id>', 'of this tenant')
+  .option('--from <time>', 'how far back a correlation id or a row is looked for: 2026-11-25T02:00:00Z, or 90m, 2h, 7d; default 24h')
+  .option('--to <time>', 'and up to when')
+  .option('--json', 'one JSON object a line', false)
+  .action(async (what: string, options: import('./commands/trace.ts').TraceOptions) =>
+    (await import('./commands/trace.ts')).traceCommand(readConfig(), what, options),
+  );
+
+selecting(program.command('replay'), 'committed')
+  .description('records of the ledger or a file once more, as a job; exit code 2 if one did not end well or a table differs')
+  .option('--file <path>', 'JSON lines as spanway export writes them, or envelopes, in place of the ledger')
+  .option('--into <url>', 'rebuild them in this database, and compare its tables')
+  .option('--rate <records>', 'a second at most', wholeNumber)
+  .option('--dry-run', 'send nothing; print what would change of the rows as they are now', false)
+  .option('--detach', 'print the job and do not wait for it', false)
+  .option('--json', 'one JSON object a line', false)
+  .option('--as <name>', 'who does it, for the record; default: the user of the system')
+  .action(async (options: import('./commands/replay.ts').ReplayOptions) =>
+    (await import('./commands/replay.ts')).replayCommand(readConfig(), options),
+  );
+selecting(program.command('export'), 'committed')
+  .description('print records of the ledger as JSON lines, in the order in which they took effect')
+  .action(async (options: import('./operator.ts').SelectionOptions) =>
+    (await import('./commands/replay.ts')).exportCommand(readConfig(), options),
+  );
+
+const jobs = program.command('jobs').description('replays that run, wait or have ended');
+jobs
+  .command('list')
+  .description('the last 50')
+  .option('--json', 'one JSON object a line', false)
+  .action(async (options: { json: boolean }) => (await import('./commands/jobs.ts')).jobsList(readConfig(), options));
+jobs
+  .command('show')
+  .argument('<id>')
+  .description('one, with its progress and problems')
+  .action(async (id: string) => (await import('./commands/jobs.ts')).jobsShow(readConfig(), id));
+for (const wish of ['pause', 'resume', 'cancel'] as const) {
+  jobs
+    .command(wish)
+    .argument('<id>')
+    .description(`${wish} one; exit code 1 if it has ended`)
+    .action(async (id: string) => (await import('./commands/jobs.ts')).jobsSteer(readConfig(), id, wish));
+}
+
+const dlq = program.command('dlq').description('dead letters: what ended without being applied');
+selectingLetters(dlq.command('list'))
+  .description('list them')
+  .action(async (options: import('./commands/dlq.ts').ListOptions) => (await import('./commands/dlq.ts')).dlqList(readConfig(), options));
+dlq
+  .command('show')
+  .argument('<ids...>')
+  .description('the envelope, every try and its errors; exit code 1 if one is no dead letter')
+  .option('--json', 'one JSON object a line', false)
+  .action(async (ids: string[], options: { json: boolean }) => (await import('./commands/dlq.ts')).dlqShow(readConfig(), ids, options));
+selectingLetters(dlq.command('redrive').argument('[ids...]'))
+  .description('send them again under their ids; exit code 2 if one was not applied')
+  .option('--all', 'every one, without a filter', false)
+  .option('--over-newer', 'also over what their rows have applied since', false)
+  .option('--dry-run', 'send nothing; print what would be sent, and what it would change of the rows as they are now', false)
+  .option('--wait <seconds>', 'how long outcomes are waited for', wholeNumber, 60)
+  .option('--as <name>', 'who does it, for the record; default: the user of the system')
+  .action(async (ids: string[], options: import('./commands/dlq.ts').RedriveOptions) =>
+    (await import('./commands/dlq.ts')).dlqRedrive(readConfig(), ids, options),
+  );
+selectingLetters(dlq.command('purge').argument('[ids...]'))
+  .description('take them off the list; outcomes stay in the ledger')
+  .option('--all', 'every one, without a filter', false)
+  .option('--as <name>', 'who does it, for the record; default: the user of the system')
+  .action(async (ids: string[], options: import('./commands/dlq.ts').PurgeOptions) =>
+    (await import('./commands/dlq.ts')).dlqPurge(readConfig(), ids, options),
+  );
+
 try {
   await program.parseAsync();
 } catch (error) {
   // What Spanway throws says what to do; anything else is a fault, and its stack is wanted.
   process.stderr.write(error instanceof SpanwayError ? `spanway: ${error.message}\n` : `${(error as Error).stack ?? String(error)}\n`);
   process.exitCode = 1;
+}
+
+/** Which records; `verb` says what becomes of their time. */
+function selecting(command: Command, verb = 'ended'): Command {
+  return command
+    .option('--from <time>', `${verb} from this time on: 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d`)
+    .option('--to <time>', `${verb} before this time`)
+    .option('--tenant <id>', 'of this tenant')
+    .option('--resource <name>', 'that write this resource')
+    .option('--key <key>', 'and there this row: o1, or o1/7 where the key has several parts')
+    .option('--correlation-id <id>', 'with this correlation id')
+    .option('--reason <reason>', 'not applied for this reason');
+}
+
+function selectingLetters(command: Command): Command {
+  return selecting(command)
+    .option('--rejected', 'rejected submissions too; their callers know that they were not applied', false)
+    .option('--json', 'one JSON object a line', false);
 }
 
 function wholeNumber(text: string): number {

@@ -3,10 +3,12 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { startApplier } from '../consumers/applier/applier.ts';
+import { applyRecorded } from '../consumers/applier/rebuild.ts';
 import { startBridge } from '../consumers/bridge/bridge.ts';
 import { openCache } from '../ports/cache/index.ts';
 import type { Cache } from '../ports/cache/port.ts';
 import { openEvents } from '../ports/events/index.ts';
+import { openJobs } from '../ports/jobs/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
@@ -14,6 +16,7 @@ import { openTopic } from '../ports/topic/index.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
 import type { Background } from '../producers/gateway/background.ts';
 import { createIdentity, type Identity, type IssuerSettings } from '../producers/gateway/identity.ts';
+import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
@@ -174,6 +177,45 @@ export async function startApplierRole({ config, resources, log, onFatal, cache:
       await applier.stop();
       packKeys.stop();
       await Promise.all([store.close(), events.close(), shared ? undefined : cache.close()]);
+    },
+  };
+}
+
+/** How long a replay waits for the outcomes of one step before it goes on. */
+const OUTCOME_MS = 60_000;
+
+export async function startReplayWorkerRole({ config, resources, log }: ResourceRoleContext): Promise<Role> {
+  const secrets = await openSecrets(config.secrets);
+  const signer = await followSigner(secrets, config.packSignature, log);
+  const jobs = await openJobs(config.jobs);
+  const store = await openStore(config.store);
+  const queue = await openQueue(config.queue);
+  const backoff = backoffOf(config);
+  const worker = startReplayWorker({
+    jobs,
+    store,
+    resources,
+    log,
+    sender: {
+      queue,
+      signer: signer.current,
+      settings: { ...config, backoff },
+      onFailure: (err, attempt) => log.warn({ err, attempt }, 'a replay cannot send to the queue; trying again in order'),
+    },
+    openTarget: async (url) => {
+      const target = await openStore(url);
+      return {
+        write: (commits) => applyRecorded(target, commits, { resources: resources.current, maxMutations: config.maxBatchMutations }),
+        close: () => target.close(),
+      };
+    },
+    settings: { concurrency: config.replayConcurrency, outcomeMs: OUTCOME_MS, backoff },
+  });
+  return {
+    async stop() {
+      await worker.stop();
+      signer.stop();
+      await Promise.all([jobs.close(), store.close(), queue.close()]);
     },
   };
 }

@@ -16,6 +16,7 @@ import { MIN_NODE_MAJOR } from '../cli/setup.mjs';
 import { cacheAdapters } from '../ports/cache/index.ts';
 import { readEventBridgeUrl } from '../ports/events/eventbridge-config.ts';
 import { eventsAdapters } from '../ports/events/index.ts';
+import { jobsAdapters } from '../ports/jobs/index.ts';
 import { queueAdapters } from '../ports/queue/index.ts';
 import { readSqsUrl } from '../ports/queue/sqs-config.ts';
 import { EnvSecrets } from '../ports/secrets/env.ts';
@@ -79,6 +80,7 @@ const ADDRESS_OF: Readonly<Record<string, (url: URL) => string | undefined>> = {
   [SETTINGS.store.variable]: (url) => `tcp://${parseSpannerUrl(url).emulator ?? ''}`,
   [SETTINGS.events.variable]: (url) => readEventBridgeUrl(url).client.endpoint as string,
   [SETTINGS.cache.variable]: (url) => url.href,
+  [SETTINGS.jobs.variable]: (url) => url.href,
   [SETTINGS.oidcJwksUrl.variable]: (url) => url.href,
 };
 
@@ -88,6 +90,7 @@ const SCHEMES: Readonly<Record<string, readonly string[]>> = {
   [SETTINGS.store.variable]: STORE_SCHEMES,
   [SETTINGS.events.variable]: Object.keys(eventsAdapters),
   [SETTINGS.cache.variable]: Object.keys(cacheAdapters),
+  [SETTINGS.jobs.variable]: Object.keys(jobsAdapters),
   [SETTINGS.secrets.variable]: Object.keys(secretsAdapters),
 };
 

@@ -78,7 +78,7 @@ function onLocalServers(config: Config, { servers }: RunningServers): Config {
     ...(sqs ? { queue: `sqs:${sqs.endpoint}/000000000000/spanway.fifo?${local}` } : {}),
     ...(pubsub ? { topic: `pubsub://spanway-dev/spanway?emulator=${pubsub.host}` } : {}),
     ...(spanner ? { store: `spanner://spanway-dev/spanway/spanway?emulator=${spanner.host}` } : {}),
-    ...(redis ? { cache: redis.url } : {}),
+    ...(redis ? { cache: redis.url, jobs: redis.url } : {}),
     ...(eventbridge ? { events: `eventbridge:spanway?${local}&endpoint=${encodeURIComponent(eventbridge.endpoint)}` } : {}),
   });
 }

@@ -98,9 +98,10 @@ function eventOf({ work, settled }: Announcement): OutcomeEvent {
   const { envelope } = work;
   const { data } = envelope;
   const first = data.mutations[0];
-  const { verdict } = settled;
+  const { verdict, attempt } = settled;
   return {
-    id: `${envelope.id}.${data.payloadHash}`,
+    // An outcome that took another's place is another event.
+    id: `${envelope.id}.${data.payloadHash}${attempt === undefined ? '' : `.${attempt}`}`,
     submissionId: envelope.id,
     outcome: verdict.outcome,
     ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),
@@ -114,5 +115,6 @@ function eventOf({ work, settled }: Announcement): OutcomeEvent {
     ...(envelope.traceparent === undefined ? {} : { traceparent: envelope.traceparent }),
     acceptedAt: envelope.time,
     commitTimestamp: settled.commitTimestamp,
+    ...(attempt === undefined ? {} : { attempt }),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * A batch in one read-write transaction that reads before it writes: the ledger, so that a duplicate changes nothing,
- * and the rows that conditions, inserts, updates and merges depend on.
+ * the rows that conditions, inserts, updates and merges depend on, and for a redrive what its aggregate has applied since.
  */
 import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import {
@@ -14,20 +14,26 @@ import {
 } from '../../schemas/envelope/ledger.ts';
 import { mergePatch } from '../../schemas/resource/merge-patch.ts';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import { mayReplace, NewerApplied } from './redrive.ts';
 import type { PlannedWrite, Settled, Work } from './work.ts';
 
 export async function applyReadWrite(store: Store, works: readonly Work[], options: CommitOptions): Promise<readonly Settled[]> {
   const { value, commitTimestamp } = await store.readWrite(options, async (transaction) => {
     const ledger = await readLedger(transaction, works);
-    const fresh = works.filter((work) => !ledger.has(work.envelope.id));
+    const standing = ({ envelope }: Work): CommittedEntry | undefined => {
+      const before = ledger.get(envelope.id);
+      return before && !mayReplace(before, envelope.data) ? before : undefined;
+    };
+    const fresh = works.filter((work) => !standing(work));
     const rows = await readRows(transaction, fresh);
+    const newer = await NewerApplied.read(transaction, fresh);
     const decided: (Verdict | CommittedEntry)[] = [];
     const decidedHere = new Map<string, { readonly verdict: Verdict; readonly payloadHash: string }>();
     const entries: LedgerWrite[] = [];
     const data: StoreMutation[] = [];
     for (const work of works) {
       const { id, data: submission } = work.envelope;
-      const before = ledger.get(id);
+      const before = standing(work);
       if (before) {
         decided.push(before.payloadHash === submission.payloadHash ? before : KEY_REUSED);
         continue;
@@ -37,8 +43,10 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
         decided.push(twin.payloadHash === submission.payloadHash ? twin.verdict : KEY_REUSED);
         continue;
       }
-      const { verdict, mutations } = decide(work, rows);
-      entries.push({ ...work, verdict });
+      const refusal = newer.refusalOf(work);
+      const { verdict, mutations } = refusal ? { verdict: refusal, mutations: [] } : decide(work, rows);
+      if (verdict.outcome === 'applied') newer.add(work);
+      entries.push({ ...work, verdict, replaces: ledger.has(id) });
       data.push(...mutations);
       decidedHere.set(id, { verdict, payloadHash: submission.payloadHash });
       decided.push(verdict);
@@ -46,11 +54,14 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     transaction.write([...ledgerMutations(entries), ...data]);
     return decided;
   });
-  return value.map((decision) =>
-    'committedAt' in decision
-      ? { verdict: verdictOf(decision), commitTimestamp: decision.committedAt, duplicate: true }
-      : { verdict: decision, commitTimestamp, duplicate: decision === KEY_REUSED },
-  );
+  return value.map((decision, i) => {
+    if ('committedAt' in decision) {
+      const { committedAt, attempt } = decision;
+      return { verdict: verdictOf(decision), commitTimestamp: committedAt, duplicate: true, ...(attempt === undefined ? {} : { attempt }) };
+    }
+    const attempt = works[i]?.envelope.data.redrive?.attempt;
+    return { verdict: decision, commitTimestamp, duplicate: decision === KEY_REUSED, ...(attempt === undefined ? {} : { attempt }) };
+  });
 }
 
 /** The submission's id is taken by another payload, whose outcome stands. */
@@ -73,7 +84,7 @@ function verdictOf({ outcome, reason, detail }: CommittedEntry): Verdict {
 /** A row as the batch sees it on its way: what was read, then what earlier works of the batch did. */
 type RowState = ReadonlyMap<string, Cell> | 'absent';
 
-class Rows {
+export class Rows {
   /** Parents of the tables that the batch writes. */
   readonly #parents: ReadonlyMap<string, string>;
   readonly #states = new Map<string, { readonly table: TableDefinition; readonly key: readonly Cell[]; readonly state: RowState }>();
@@ -118,7 +129,7 @@ function rowId(table: TableDefinition, key: readonly Cell[]): string {
 }
 
 /** Reads, one request a table, every row that some work of the batch writes. */
-async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
+export async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
   const byTable = new Map<TableDefinition, Map<string, PlannedWrite>>();
   const columnsByTable = new Map<TableDefinition, Set<string>>();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
@@ -149,7 +160,7 @@ async function readRows(transaction: StoreTransaction, works: readonly Work[]): 
 }
 
 /** Whether a submission applies to the rows as they are now; if so they move on. All of its mutations or none. */
-function decide(work: Work, rows: Rows): { readonly verdict: Verdict; readonly mutations: readonly StoreMutation[] } {
+export function decide(work: Work, rows: Rows): { readonly verdict: Verdict; readonly mutations: readonly StoreMutation[] } {
   if ('verdict' in work.plan) return { verdict: work.plan.verdict, mutations: [] };
   const mutations: StoreMutation[] = [];
   const undo: (() => void)[] = [];

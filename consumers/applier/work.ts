@@ -36,4 +36,6 @@ export interface Settled {
   readonly commitTimestamp: string;
   /** The outcome was there already; nothing changed now. */
   readonly duplicate: boolean;
+  /** Of a submission that was redriven: the try that brought this outcome, from 2. */
+  readonly attempt?: number;
 }

@@ -25,7 +25,7 @@ export const EVENT_SOURCE = 'spanway';
 export const eventType = (outcome: Outcome): string => `submission.${outcome}`;
 
 export interface OutcomeEvent {
-  /** The submission id and the payload's hash: equal for every sending of one outcome. */
+  /** The submission id, the payload's hash, and `attempt` where there is one: equal for every sending of one outcome. */
   readonly id: string;
   readonly submissionId: string;
   readonly outcome: Outcome;
@@ -40,4 +40,6 @@ export interface OutcomeEvent {
   readonly traceparent?: string;
   readonly acceptedAt: string;
   readonly commitTimestamp: string;
+  /** Of an outcome that an operator's redrive brought: how often the submission was tried, from 2. */
+  readonly attempt?: number;
 }

@@ -39,7 +39,7 @@ export class SqliteEvents implements Events, Provisionable {
     return this.#attempt(`${events.length} of ${events.length} events were not written`, () => {
       if (events.length === 0) return undefined;
       return this.#file.write(() => {
-        // A repeat changes nothing: a submission has one outcome, so the first sending says all.
+        // A repeat changes nothing: an id stands for one outcome, so the first sending says all.
         const insert = this.#file.prepare('INSERT INTO spanway_events (id, event) VALUES (?, ?) ON CONFLICT (id) DO NOTHING');
         for (const event of events) insert.run(event.id, JSON.stringify(event));
       });

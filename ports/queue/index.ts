@@ -1,13 +1,13 @@
 /** Opens the queue that a URL names: `sqs:QUEUE_URL` or `sqlite:PATH`. */
 import { openAdapter, type AdapterTable } from '../adapter.ts';
-import type { Provisionable, Queue } from './port.ts';
+import type { HoldsDeadLetters, Provisionable, Queue } from './port.ts';
 
-export const queueAdapters: AdapterTable<Queue & Provisionable> = {
+export const queueAdapters: AdapterTable<Queue & Provisionable & HoldsDeadLetters> = {
   sqs: async (url) => (await import('./sqs.ts')).open(url),
   sqlite: async (url) => (await import('./sqlite.ts')).open(url),
 };
 
 /** @throws AdapterConfigError */
-export function openQueue(url: string): Promise<Queue & Provisionable> {
+export function openQueue(url: string): Promise<Queue & Provisionable & HoldsDeadLetters> {
   return openAdapter('queue', queueAdapters, url);
 }

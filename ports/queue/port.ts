@@ -72,3 +72,26 @@ export interface Provisionable {
   /** Makes what is missing; changes nothing that is there. */
   provision(): Promise<void>;
 }
+
+/** Of an adapter whose dead letters can be read: for operators. */
+export interface HoldsDeadLetters {
+  /**
+   * Shows the dead letters, those of a group in their order, a few at a time; `judge` says of each whether it is done
+   * with, and then it is removed. The others stay. SQS hides what is shown while the visit lasts, and of a group shows
+   * no more than ten that stay. Throws PortUnavailableError; what was judged before is removed or comes again.
+   */
+  visitDeadLetters(judge: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>): Promise<void>;
+}
+
+/** A message that `deadLetter` moved. */
+export interface DeadLetter {
+  /** Stable while the message is there. */
+  readonly id: string;
+  readonly group: string;
+  readonly body: string;
+  /** As they were on the queue. */
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly reason: string;
+  /** When it was moved, by the broker's clock; RFC 3339. */
+  readonly deadAt: string;
+}

@@ -9,10 +9,12 @@ import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from './recent-ids.ts';
 import { bodyFault, checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
-import type { Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 
 /** How often a waiting receive looks for what another process has sent. */
 const POLL_MS = 500;
+/** Dead letters shown at once. */
+const DEAD_LETTERS_SHOWN = 100;
 /** Receives, extensions and deletes: what is undone comes again, as a duplicate. */
 const UNDOABLE = { durable: false };
 
@@ -55,12 +57,21 @@ const TABLES = `
   ) STRICT;
 `;
 
-export async function open(url: URL): Promise<Queue & Provisionable> {
+interface DeadLetterRow {
+  readonly seq: number;
+  readonly group_id: string;
+  readonly body: string;
+  readonly attributes: string;
+  readonly reason: string;
+  readonly dead_at: number;
+}
+
+export async function open(url: URL): Promise<Queue & Provisionable & HoldsDeadLetters> {
   const path = sqlitePath('queue', url);
   return new SqliteQueue(SqliteFile.use(path));
 }
 
-class SqliteQueue implements Queue, Provisionable {
+class SqliteQueue implements Queue, Provisionable, HoldsDeadLetters {
   readonly capabilities = SQS_CAPABILITIES;
   readonly #file: SqliteFile;
   readonly #changed: Signal;
@@ -273,6 +284,35 @@ class SqliteQueue implements Queue, Provisionable {
       }),
     );
     this.#changed.notify();
+  }
+
+  async visitDeadLetters(judge: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>): Promise<void> {
+    for (let seen = 0; ;) {
+      const rows = await this.#attempt('visitDeadLetters', () =>
+        this.#file
+          .prepare('SELECT seq, group_id, body, attributes, reason, dead_at FROM queue_dead_letters WHERE seq > ? ORDER BY seq LIMIT ?')
+          .all(seen, DEAD_LETTERS_SHOWN),
+      );
+      if (rows.length === 0) return;
+      const letters = (rows as unknown as DeadLetterRow[]).map((row) => ({
+        id: String(row.seq),
+        group: row.group_id,
+        body: row.body,
+        attributes: JSON.parse(row.attributes) as Record<string, string>,
+        reason: row.reason,
+        deadAt: new Date(row.dead_at).toISOString(),
+      }));
+      const done = await judge(letters);
+      await this.#attempt('visitDeadLetters', () =>
+        this.#file.write(() => {
+          const remove = this.#file.prepare('DELETE FROM queue_dead_letters WHERE seq = ?');
+          letters.forEach(({ id }, i) => {
+            if (done[i] === true) remove.run(Number(id));
+          });
+        }),
+      );
+      seen = Number(letters.at(-1)?.id);
+    }
   }
 
   async ping(): Promise<void> {

@@ -1,7 +1,7 @@
 /** Between a queue message and what SQS calls one; and what its errors mean. */
 import type { Message, MessageAttributeValue } from '@aws-sdk/client-sqs';
 import { entryBytes, MAX_ATTRIBUTES, SQS_CAPABILITIES } from './limits.ts';
-import type { QueueMessage } from './port.ts';
+import type { DeadLetter, QueueMessage } from './port.ts';
 
 /** Attributes that a dead-lettered message has besides its own. */
 const REASON_ATTRIBUTE = 'spanwayReason';
@@ -13,7 +13,12 @@ export function toMessageAttributes(attributes: Readonly<Record<string, string>>
   return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, { DataType: 'String', StringValue: value }]));
 }
 
-export function toMessage(message: Message): QueueMessage {
+export interface SqsMessage extends QueueMessage {
+  /** When it was sent to the queue that it is in, in milliseconds since 1970. */
+  readonly sentAtMs: number;
+}
+
+export function toMessage(message: Message): SqsMessage {
   const attributes: Record<string, string> = {};
   for (const [name, value] of Object.entries(message.MessageAttributes ?? {})) {
     // Spanway sends text only; what another sender put as bytes is kept readable for the dead-letter queue.
@@ -25,6 +30,7 @@ export function toMessage(message: Message): QueueMessage {
     attributes,
     receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
     receipt: toReceipt(message.MessageId ?? '', message.ReceiptHandle ?? ''),
+    sentAtMs: Number(message.Attributes?.SentTimestamp ?? 0),
   };
 }
 
@@ -54,6 +60,19 @@ export function deadLetterAttributes(message: QueueMessage, reason: string): Rec
     entries.splice(Math.max(expendable, 0), 1);
   }
   return Object.fromEntries(entries);
+}
+
+/** A message of the dead-letter queue, with what `deadLetterAttributes` made read back. */
+export function toDeadLetter(message: SqsMessage): DeadLetter {
+  const { [REASON_ATTRIBUTE]: reason = 'none given', [OTHERS_ATTRIBUTE]: others, ...attributes } = message.attributes;
+  return {
+    id: readReceipt(message).id,
+    group: message.group,
+    body: message.body,
+    attributes: { ...attributes, ...(others === undefined ? {} : (JSON.parse(others) as Record<string, string>)) },
+    reason,
+    deadAt: new Date(message.sentAtMs).toISOString(),
+  };
 }
 
 /**

@@ -15,9 +15,17 @@ import {
 } from '@aws-sdk/client-sqs';
 import { PortUnavailableError } from '../errors.ts';
 import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
-import type { Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
-import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toMessage, toMessageAttributes } from './sqs-message.ts';
+import {
+  deadLetterAttributes,
+  isDefiniteRefusal,
+  readReceipt,
+  toDeadLetter,
+  toMessage,
+  toMessageAttributes,
+  type SqsMessage,
+} from './sqs-message.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */
 const MAX_WAIT_SECONDS = 20;
@@ -31,7 +39,11 @@ const CLOSE_GRACE_MS = 2_000;
 /** The longest that SQS keeps a message: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
 const RETENTION_SECONDS = 14 * 24 * 60 * 60;
 
-export async function open(url: URL): Promise<Queue & Provisionable> {
+/** How long a visit waits for one more dead letter, and how long it hides what it was shown. */
+const VISIT_WAIT_MS = 1_000;
+const VISIT_MS = 120_000;
+
+export async function open(url: URL): Promise<Queue & Provisionable & HoldsDeadLetters> {
   const config = readSqsUrl(url);
   return new SqsQueue(config, makeClient(config));
 }
@@ -44,7 +56,7 @@ interface LostAttempt {
   readonly until: number;
 }
 
-class SqsQueue implements Queue, Provisionable {
+class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
   readonly capabilities = SQS_CAPABILITIES;
   readonly #config: SqsConfig;
   readonly #client: SQSClient;
@@ -83,7 +95,7 @@ class SqsQueue implements Queue, Provisionable {
     }
   }
 
-  async receive(options: ReceiveOptions): Promise<readonly QueueMessage[]> {
+  async receive(options: ReceiveOptions): Promise<readonly SqsMessage[]> {
     checkReceive(options, this.capabilities);
     const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
     const deadline = performance.now() + options.waitMs;
@@ -96,7 +108,7 @@ class SqsQueue implements Queue, Provisionable {
     }
   }
 
-  async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly QueueMessage[]> {
+  async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly SqsMessage[]> {
     const attempt = this.#nextAttempt(options.maxCount, toSeconds(options.visibilityMs));
     const call = this.#track(
       this.#client.send(
@@ -108,7 +120,7 @@ class SqsQueue implements Queue, Provisionable {
           // The SDK's own retries send it again, and so does the next receive after a lost answer.
           ReceiveRequestAttemptId: attempt.id,
           MessageAttributeNames: ['All'],
-          MessageSystemAttributeNames: ['ApproximateReceiveCount', 'MessageGroupId'],
+          MessageSystemAttributeNames: ['ApproximateReceiveCount', 'MessageGroupId', 'SentTimestamp'],
         }),
         { requestTimeout: waitSeconds * 1000 + REQUEST_TIMEOUT_MS, abortSignal: this.#closed.signal },
       ),
@@ -224,6 +236,24 @@ class SqsQueue implements Queue, Provisionable {
       throw unavailable('deadLetter', cause);
     }
     await this.delete([message]);
+  }
+
+  async visitDeadLetters(judge: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>): Promise<void> {
+    const letters = new SqsQueue({ ...this.#config, queueUrl: this.#config.deadLetterUrl }, this.#client);
+    const kept: QueueMessage[] = [];
+    try {
+      for (;;) {
+        const messages = await letters.receive({ maxCount: 10, waitMs: VISIT_WAIT_MS, visibilityMs: VISIT_MS });
+        if (messages.length === 0) return;
+        const done = await judge(messages.map(toDeadLetter));
+        kept.push(...messages.filter((_, i) => done[i] !== true));
+        const gone = messages.filter((_, i) => done[i] === true);
+        if (gone.length > 0) await letters.delete(gone);
+      }
+    } finally {
+      // What was kept would come into view by itself when its time is over.
+      if (kept.length > 0) await letters.extend(kept, 0).catch(() => undefined);
+    }
   }
 
   async ping(): Promise<void> {

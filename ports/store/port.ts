@@ -28,6 +28,8 @@ export interface Store {
   readAt(table: TableDefinition, keys: readonly Key[], columns: readonly string[], options: ReadOptions): Promise<AsOf<KeyedRow>>;
   /** Rows of a table in the order of its key or of an index, found by it alone: no other rows are looked at. One request. */
   readRange(range: Range, options: ReadOptions): Promise<AsOf<RangeRow>>;
+  /** One request. The first rows of a range in the order of the primary key, as the cells of `columns`. */
+  scan(table: TableDefinition, range: KeyRange, columns: readonly string[]): Promise<readonly (readonly Cell[])[]>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }
@@ -95,12 +97,27 @@ export interface StoreCapabilities {
 
 export interface StoreTransaction {
   read: Store['read'];
+  scan: Store['scan'];
   /** Written when the transaction commits, in order; reads do not see it. */
   write(mutations: readonly StoreMutation[]): void;
 }
 
 /** The cells of a whole primary key, tenant first. */
 export type Key = readonly Cell[];
+
+/** Rows that lie together in the order of their primary key. Where NUMERIC cells of a key stand in it is the adapter's own. */
+export interface KeyRange {
+  /** The first cells of the key, shorter than the whole; empty for the whole table. */
+  readonly prefix: Key;
+  /** Rows whose keys begin with this or come behind it: a longer prefix of the key. */
+  readonly from?: Key;
+  /** Rows behind this whole key: the last one of the page before. In place of `from`. */
+  readonly after?: Key;
+  /** Rows before this longer prefix. */
+  readonly before?: Key;
+  /** Rows at most, 1 or more. */
+  readonly limit: number;
+}
 
 export type StoreMutation =
   | {

@@ -2,7 +2,7 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Database, Session, Snapshot, Transaction } from '@google-cloud/spanner';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
-import type { AsOf, Key, KeyedRow } from './port.ts';
+import type { AsOf, Key, KeyedRow, KeyRange } from './port.ts';
 import { fromRaw, keepValuesRaw, keyText, type StreamResponse, timestampText, toList } from './spanner-cells.ts';
 import { isGrpcError } from './spanner-errors.ts';
 
@@ -55,16 +55,50 @@ export async function readRows(
 ): Promise<AsOf<KeyedRow>> {
   // Spanner answers in its own order, so rows are found again by their key.
   const wanted = [...columns, ...table.primaryKey.filter((name) => !columns.includes(name))];
-  const types = wanted.map((name) => columnNamed(table, name).type);
   const places = table.primaryKey.map((name) => wanted.indexOf(name));
   const rows = new Map<string, Cell[]>();
-  const request = { keySet: { keys: keys.map(toList) }, columns: wanted, gaxOptions: streamOptions(timeoutMs) };
-  const readTimestamp = await drain(snapshot, snapshot.createReadStream(table.name, request), (row) => {
-    const cells = types.map((type, i) => fromRaw(type, row[i]?.value));
+  const readTimestamp = await streamRows(snapshot, table, { keySet: { keys: keys.map(toList) } }, wanted, timeoutMs, (cells) => {
     const key = places.map((at) => cells[at] ?? null);
     rows.set(keyText(table, key), cells.slice(0, columns.length));
   });
   return { rows: keys.map((key) => rows.get(keyText(table, key))), readTimestamp };
+}
+
+/** One request for the first rows of a range, in the order of the primary key. */
+export async function scanRows(
+  snapshot: Snapshot,
+  table: TableDefinition,
+  { prefix, from, after, before, limit }: KeyRange,
+  columns: readonly string[],
+  timeoutMs: number,
+): Promise<AsOf<readonly Cell[]>> {
+  // A bound shorter than the key stands for every key that begins with it, the empty one for all.
+  const range = {
+    ...(after ? { startOpen: toList(after) } : { startClosed: toList(from ?? prefix) }),
+    ...(before ? { endOpen: toList(before) } : { endClosed: toList(prefix) }),
+  };
+  const rows: (readonly Cell[])[] = [];
+  // The client asks for no columns at all as if it were a mistake.
+  const wanted = columns.length > 0 ? columns : table.primaryKey.slice(0, 1);
+  const readTimestamp = await streamRows(snapshot, table, { keySet: { ranges: [range] }, limit }, wanted, timeoutMs, (cells) => {
+    rows.push(cells.slice(0, columns.length));
+  });
+  return { rows, readTimestamp };
+}
+
+function streamRows(
+  snapshot: Snapshot,
+  table: TableDefinition,
+  what: { readonly keySet: object; readonly limit?: number },
+  columns: readonly string[],
+  timeoutMs: number,
+  take: (cells: Cell[]) => void,
+): Promise<string> {
+  const types = columns.map((name) => columnNamed(table, name).type);
+  const request = { ...what, columns: [...columns], gaxOptions: streamOptions(timeoutMs) };
+  return drain(snapshot, snapshot.createReadStream(table.name, request), (row) =>
+    take(types.map((type, i) => fromRaw(type, row[i]?.value))),
+  );
 }
 
 /** What the client gives of a row: its values, which `keepValuesRaw` keeps as they came. */

@@ -2,7 +2,7 @@
 import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Session, Snapshot, Spanner } from '@google-cloud/spanner';
-import type { TableDefinition } from '../../schemas/resource/table.ts';
+import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
 import { StoreError } from '../errors.ts';
 import { compareTables } from './compare.ts';
 import type {
@@ -14,6 +14,7 @@ import type {
   Range,
   RangeRow,
   ReadOptions,
+  KeyRange,
   SchemaAdmin,
   SchemaComparison,
   Store,
@@ -26,7 +27,7 @@ import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from '.
 import { readSpannerRange } from './spanner-range.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
-import { pauseAfterFailures, readRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
+import { pauseAfterFailures, readRows, scanRows, streamOptions, tameBegin, withSession } from './spanner-session.ts';
 
 /** How often "invalid mutation key" is tried again: https://github.com/googleapis/google-cloud-node/issues/9153 */
 const MUTATION_KEY_RETRIES = 3;
@@ -130,15 +131,19 @@ export class SpannerStore implements Store, SchemaAdmin {
           let failedRead: Error | undefined;
           let value: T;
           try {
+            const reading = async <R>(table: TableDefinition, read: () => Promise<R>): Promise<R> => {
+              try {
+                return await read();
+              } catch (error) {
+                failedRead ??= error as Error;
+                throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
+              }
+            };
             value = await work({
-              read: async (table, keys, columns) => {
-                try {
-                  return keys.length === 0 ? [] : (await readRows(transaction, table, keys, columns, timeoutMs)).rows;
-                } catch (error) {
-                  failedRead ??= error as Error;
-                  throw spannerStoreError(error, this.#at(`read of ${table.name} in a transaction`));
-                }
-              },
+              read: (table, keys, columns) =>
+                reading(table, async () => (keys.length === 0 ? [] : (await readRows(transaction, table, keys, columns, timeoutMs)).rows)),
+              scan: (table, range, columns) =>
+                reading(table, async () => (await scanRows(transaction, table, range, columns, timeoutMs)).rows),
               write: (mutations) => void writes.push(...mutations),
             });
             // `work` may have caught it, but no more can come of this transaction.
@@ -176,6 +181,13 @@ export class SpannerStore implements Store, SchemaAdmin {
 
   readRange(range: Range, options: ReadOptions): Promise<AsOf<RangeRow>> {
     return this.#readOnly(`range of ${range.table.name}`, options, (snapshot, timeoutMs) => readSpannerRange(snapshot, range, timeoutMs));
+  }
+
+  async scan(table: TableDefinition, range: KeyRange, columns: readonly string[]): Promise<readonly (readonly Cell[])[]> {
+    const { rows } = await this.#readOnly(`scan of ${table.name}`, { freshness: 'strong' }, (snapshot, timeoutMs) =>
+      scanRows(snapshot, table, range, columns, timeoutMs),
+    );
+    return rows;
   }
 
   get capabilities(): StoreCapabilities {

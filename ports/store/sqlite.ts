@@ -6,8 +6,8 @@
  * its first read. The last commit timestamp, which every commit of every process moves, says whether somebody has.
  */
 import { MAX_COMMIT_MUTATIONS } from '../../schemas/resource/cost.ts';
-import type { SQLOutputValue, StatementSync } from 'node:sqlite';
-import { columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import type { SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
+import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
 import { sqlitePath } from '../adapter.ts';
 import { StoreError } from '../errors.ts';
 import { SqliteFile } from '../sqlite/database.ts';
@@ -18,6 +18,7 @@ import type {
   CommitResult,
   Key,
   KeyedRow,
+  KeyRange,
   Range,
   RangeRow,
   SchemaAdmin,
@@ -98,6 +99,7 @@ export class SqliteStore implements Store, SchemaAdmin {
         try {
           const value = await work({
             read: (table, keys, columns) => this.read(table, keys, columns),
+            scan: (table, range, columns) => this.scan(table, range, columns),
             write: (mutations) => void writes.push(...mutations),
           });
           const result = await this.#write(writes, start);
@@ -122,6 +124,25 @@ export class SqliteStore implements Store, SchemaAdmin {
 
   readRange(range: Range): Promise<AsOf<RangeRow>> {
     return this.#guard(() => this.#atOneMoment(() => readSqliteRange(this.#file, range)));
+  }
+
+  async scan(table: TableDefinition, range: KeyRange, columns: readonly string[]): Promise<readonly (readonly Cell[])[]> {
+    return this.#guard(() => {
+      const conditions = [
+        compared(table, '=', range.prefix),
+        compared(table, range.after ? '>' : '>=', range.after ?? range.from ?? []),
+        compared(table, '<', range.before ?? []),
+      ].filter(({ values }) => values.length > 0);
+      const where = conditions.length > 0 ? ` WHERE ${conditions.map(({ sql }) => sql).join(' AND ')}` : '';
+      const statement = this.#file.db.prepare(
+        `SELECT ${columns.length > 0 ? list(columns) : '1'} FROM ${quote(table.name)}${where} ORDER BY ${list(table.primaryKey)} LIMIT ?`,
+      );
+      statement.setReadBigInts(true);
+      statement.setReturnArrays(true);
+      const unbind = columns.map((name) => unbinder(columnNamed(table, name)));
+      const rows = statement.all(...conditions.flatMap(({ values }) => values), range.limit) as unknown as SQLOutputValue[][];
+      return rows.map((row) => unbind.map((read, i) => read(row[i] ?? null)));
+    });
   }
 
   async ping(): Promise<void> {
@@ -325,6 +346,19 @@ function statementOf(
     case 'delete':
       return { sql: `DELETE FROM ${name} WHERE ${where}`, order: table.primaryKey };
   }
+}
+
+/** The first columns of the key, as one row value, beside these cells. */
+function compared(
+  table: TableDefinition,
+  operator: '=' | '<' | '>' | '>=',
+  cells: Key,
+): { readonly sql: string; readonly values: readonly SQLInputValue[] } {
+  const columns = table.primaryKey.slice(0, cells.length);
+  return {
+    sql: `(${list(columns)}) ${operator} (${columns.map(() => '?').join(', ')})`,
+    values: columns.map((name, i) => binder(columnNamed(table, name))(cells[i] ?? null, '')),
+  };
 }
 
 function cached<K, V>(cache: { get(key: K): V | undefined; set(key: K, value: V): unknown }, key: K, make: () => V): V {

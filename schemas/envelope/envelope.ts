@@ -61,6 +61,34 @@ export interface Submission {
   readonly caller: Caller;
   /** The row's version must be this one (`If-Match`), or any (`*`). Applies to the first mutation. */
   readonly ifMatch?: string;
+  /** Set where an operator sends it again, so that its outcome may change. */
+  readonly redrive?: Redrive;
+}
+
+/**
+ * A submission that did not apply, sent again under its own id. It changes its outcome once at most, however often it
+ * is delivered: it names the outcome that it replaces, and any other one stands.
+ */
+export interface Redrive {
+  /** The commit that recorded that outcome. Absent: none was recorded. */
+  readonly replaces?: { readonly commit: string; readonly committedAt: string };
+  /** Where it first stood in history. What its aggregate applied from behind there is newer than it. */
+  readonly first: HistoryPlace;
+  /** 2 for the first redrive. */
+  readonly attempt: number;
+  /** Up to this commit timestamp history was looked through, and nothing newer found, or `overNewer` given. */
+  readonly lookedTo: string;
+  /** Applied even over what is newer. */
+  readonly overNewer: boolean;
+  /** The operator, and when, RFC 3339. */
+  readonly by: string;
+  readonly time: string;
+}
+
+/** Of an envelope in the history of commits. */
+export interface HistoryPlace {
+  readonly committedAt: string;
+  readonly position: number;
 }
 
 const cell = { type: ['string', 'number', 'boolean', 'null', 'array'] };
@@ -81,6 +109,25 @@ const isEnvelope = new Ajv2020({ strict: false }).compile<Envelope>({
         payloadHash: { type: 'string', minLength: 1 },
         aggregate: { type: 'string', minLength: 1 },
         ifMatch: { type: 'string' },
+        redrive: {
+          type: 'object',
+          required: ['first', 'attempt', 'lookedTo', 'overNewer', 'by', 'time'],
+          properties: {
+            replaces: {
+              type: 'object',
+              required: ['commit', 'committedAt'],
+              properties: { commit: { type: 'string' }, committedAt: { type: 'string' } },
+            },
+            first: {
+              type: 'object',
+              required: ['committedAt', 'position'],
+              properties: { committedAt: { type: 'string' }, position: { type: 'integer', minimum: 0 } },
+            },
+            attempt: { type: 'integer', minimum: 2 },
+            lookedTo: { type: 'string' },
+            overNewer: { type: 'boolean' },
+          },
+        },
         caller: {
           type: 'object',
           required: ['issuer', 'subject', 'tenant', 'scopes'],

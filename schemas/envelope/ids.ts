@@ -86,6 +86,12 @@ export function readReceiptId(text: string, tenant: string, keys: readonly KeyOb
   };
 }
 
+/** The submission that a receipt id or a submission id names, its MAC unchecked: for operators. Undefined for other texts. */
+export function submissionIdOf(text: string): string | undefined {
+  if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)) return text;
+  return /^[A-Za-z0-9_-]{64}$/.test(text) ? uuidText(Buffer.from(text, 'base64url').subarray(0, ID_BYTES)) : undefined;
+}
+
 function receiptMac(head: Buffer, tenant: string, key: KeyObject): Buffer {
   return createHmac('sha256', key).update('spanway receipt\0').update(head).update(tenant, 'utf8').digest().subarray(0, MAC_BYTES);
 }

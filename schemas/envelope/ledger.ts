@@ -22,6 +22,7 @@ export const REASONS = [
   'constraint',
   'unknown_resource',
   'unknown_failure',
+  'newer_applied',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -145,6 +146,10 @@ export interface LedgerEntry extends Verdict {
   readonly actor?: string;
   readonly correlationId: string;
   readonly acceptedAt: string;
+  /** Of a submission that was redriven: how often it was tried by now, from 2. The outcomes before are in the history. */
+  readonly attempt?: number;
+  /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
+  readonly closed?: { readonly by: string; readonly at: string };
 }
 
 export interface LedgerWrite {
@@ -152,10 +157,12 @@ export interface LedgerWrite {
   /** As it came. */
   readonly text: string;
   readonly verdict: Verdict;
+  /** The ledger has an outcome of it, and this one takes its place. */
+  readonly replaces?: boolean;
 }
 
 interface LedgerMutation {
-  readonly op: 'insert';
+  readonly op: 'insert' | 'update' | 'upsert';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
@@ -166,16 +173,36 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 
 /** What one commit writes to the ledger and the history. */
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
-  const commit = writes[0]?.envelope.id;
-  if (commit === undefined) return [];
-  const rows = writes.map(({ envelope, verdict }, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(envelope, verdict, commit, position));
-    return { op: 'insert', table: LEDGER, columns: LEDGER_COLUMNS, values: [envelope.id, COMMIT_TIMESTAMP, entry] };
+  const [first] = writes;
+  if (!first) return [];
+  return mutationsAt({ commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP }, writes, ({ replaces = false }) =>
+    replaces ? 'update' : 'insert',
+  );
+}
+
+/** The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier ones wrote. */
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[]): LedgerMutation[] {
+  return mutationsAt(key, writes, () => 'upsert');
+}
+
+interface CommitName {
+  readonly commit: string;
+  readonly committedAt: string;
+}
+
+function mutationsAt(
+  { commit, committedAt: time }: CommitName,
+  writes: readonly LedgerWrite[],
+  opOf: (write: LedgerWrite) => LedgerMutation['op'],
+): LedgerMutation[] {
+  const rows = writes.map((write, position): LedgerMutation => {
+    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+    return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
   });
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
   const history = [
     commit.slice(0, 1),
-    COMMIT_TIMESTAMP,
+    time,
     commit,
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,
@@ -205,6 +232,7 @@ function entryOf(
     ...(data.caller.actor === undefined ? {} : { actor: data.caller.actor }),
     correlationId: correlationid,
     acceptedAt: time,
+    ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
   };
 }
 

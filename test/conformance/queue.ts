@@ -2,12 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { QueueMisuseError } from '../../ports/queue/errors.ts';
-import type { Provisionable, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
+import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
 
 export interface QueueFixture {
-  readonly queue: Queue & Provisionable;
+  readonly queue: Queue & Provisionable & HoldsDeadLetters;
   /** The same queue once more, as another process would open it. */
-  open(): Promise<Queue & Provisionable>;
+  open(): Promise<Queue & Provisionable & HoldsDeadLetters>;
   /** What is in the dead-letter queue. */
   deadLetters(): Promise<readonly { body: string; reason: string; attributes: Readonly<Record<string, string>> }[]>;
   remove(): Promise<void>;
@@ -36,7 +36,7 @@ const bodies = (messages: readonly QueueMessage[]): string[] => messages.map((me
 export function queueConformance(name: string, make: () => Promise<QueueFixture>, traits: QueueTraits): void {
   describe(`queue: ${name}`, () => {
     let fixture: QueueFixture;
-    let queue: Queue & Provisionable;
+    let queue: Queue & Provisionable & HoldsDeadLetters;
     beforeEach(async () => {
       fixture = await make();
       queue = fixture.queue;
@@ -44,7 +44,7 @@ export function queueConformance(name: string, make: () => Promise<QueueFixture>
     });
     afterEach(() => fixture.remove());
 
-    const open = async (): Promise<Queue & Provisionable> => {
+    const open = async (): Promise<Queue & Provisionable & HoldsDeadLetters> => {
       const opened = await fixture.open();
       onTestFinished(() => opened.close());
       return opened;
@@ -352,6 +352,36 @@ export function queueConformance(name: string, make: () => Promise<QueueFixture>
         const [letter, ...more] = await fixture.deadLetters();
         expect(more).toEqual([]);
         expect(letter).toMatchObject({ body: 'poison', reason: 'contentType is "text/plain"', attributes });
+      });
+
+      it('are shown to people, who take out the ones they name', async () => {
+        const attributes = { shard: '3', a: 'text', b: 'text' };
+        const groups = ['g1', 'g2', 'g1'];
+        for (const [i, group] of groups.entries()) {
+          await sendAll(entry(group, `poison${i}`, attributes));
+          const [poison] = await receive();
+          await queue.deadLetter(poison!, `reason ${i}`);
+        }
+        const operator = await open();
+        const visit = async (isDone: (letter: DeadLetter) => boolean): Promise<DeadLetter[]> => {
+          const shown: DeadLetter[] = [];
+          await operator.visitDeadLetters(async (letters) => {
+            shown.push(...letters);
+            return Promise.resolve(letters.map(isDone));
+          });
+          return shown;
+        };
+        const shown = await visit(() => false);
+        // Of a group more than the first may be hidden behind it.
+        expect(shown.map((letter) => letter.body)).toEqual(expect.arrayContaining(['poison0', 'poison1']));
+        const [first] = shown.filter((letter) => letter.body === 'poison0');
+        expect(first).toMatchObject({ group: 'g1', attributes, reason: 'reason 0' });
+        expect(first?.deadAt).toMatch(/^2\d{3}-.*Z$/);
+        const again = await visit((letter) => letter.body === 'poison0');
+        expect(again.find((letter) => letter.body === 'poison0')?.id).toBe(first?.id);
+        // In their order: what lay behind it is shown after it.
+        expect((await visit(() => true)).map((letter) => letter.body).sort()).toEqual(['poison1', 'poison2']);
+        expect(await visit(() => true)).toEqual([]);
       });
 
       it('may have a reason of any length and with any characters', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cacheAdapters } from '../../ports/cache/index.ts';
 import { eventsAdapters } from '../../ports/events/index.ts';
+import { jobsAdapters } from '../../ports/jobs/index.ts';
 import { queueAdapters } from '../../ports/queue/index.ts';
 import { secretsAdapters } from '../../ports/secrets/index.ts';
 import { STORE_SCHEMES } from '../../ports/store/index.ts';
@@ -13,6 +14,7 @@ import { schemesMissing, schemesRun } from './coverage.ts';
 const PORTS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   cache: cacheAdapters,
   events: eventsAdapters,
+  jobs: jobsAdapters,
   queue: queueAdapters,
   secrets: secretsAdapters,
   store: Object.fromEntries(STORE_SCHEMES.map((scheme) => [scheme, scheme])),

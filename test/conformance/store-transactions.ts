@@ -38,6 +38,23 @@ export function transactionConformance(use: () => Store, harness: StoreHarness):
     expect(lines).toEqual([undefined, ['2']]);
   });
 
+  it('see a row that came into a range they scanned: none is numbered twice', async () => {
+    const id = randomUUID();
+    await commit(write('insert', ORDERS, order(id)));
+    const add = (on: Store): Promise<unknown> =>
+      on.readWrite(OPTIONS, async (transaction) => {
+        const rows = await transaction.scan(LINES, { prefix: [TENANT, id], limit: 100 }, ['line']);
+        transaction.write([write('insert', LINES, line(id, String(rows.length)))]);
+      });
+    const other = await harness.again();
+    try {
+      await Promise.all([add(use()), add(other), add(use()), add(other)]);
+    } finally {
+      await other.close();
+    }
+    expect(await use().scan(LINES, { prefix: [TENANT, id], limit: 100 }, ['line'])).toEqual([['0'], ['1'], ['2'], ['3']]);
+  });
+
   it('throw on what the work throws, and write nothing', async () => {
     const id = randomUUID();
     // Codes that a client might take for the database's.

@@ -1,7 +1,7 @@
 /** What every implementation of the store port must do: `ports/store/port.ts`, and the errors of `ports/errors.ts`. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.ts';
+import type { KeyRange, SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.ts';
 import { canonicalTimestamp } from '../../schemas/resource/cells.ts';
 import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../../schemas/resource/table.ts';
 import { readConformance } from './store-reads.ts';
@@ -12,6 +12,7 @@ import {
   COUPONS,
   CUSTOMERS,
   failureOf,
+  KEYS,
   KINDS,
   line,
   LINES,
@@ -85,6 +86,46 @@ export function storeConformance(name: string, harness: StoreHarness): void {
             ['customer'],
           ),
         ).toEqual([['bob'], ['ann']]);
+      });
+
+      it('scans a range in the order of the key, page by page', async () => {
+        const tenant = `scan${randomUUID().slice(0, 8)}`;
+        const ids = ['a', 'b', 'c', 'd', 'e'];
+        for (const id of [...ids].reverse()) {
+          await commit(
+            write('insert', ORDERS, order(id, { tenant, amount: String(id.charCodeAt(0)) })),
+            ...['10', '9', '-1'].map((number) => write('insert', LINES, line(id, number, { tenant, sku: `${id}${number}` }))),
+          );
+        }
+        const orders = (range: Omit<KeyRange, 'prefix'>) => store.scan(ORDERS, { prefix: [tenant], ...range }, ['order_id']);
+        expect(await store.scan(ORDERS, { prefix: [tenant], limit: 2 }, ['amount', 'order_id'])).toEqual([
+          ['97', 'a'],
+          ['98', 'b'],
+        ]);
+        expect(await orders({ after: [tenant, 'b'], limit: 2 })).toEqual([['c'], ['d']]);
+        expect(await orders({ from: [tenant, 'b'], before: [tenant, 'd'], limit: 9 })).toEqual([['b'], ['c']]);
+        expect(await orders({ after: [tenant, 'e'], limit: 9 })).toEqual([]);
+        expect(await orders({ from: [tenant, 'bb'], limit: 1 })).toEqual([['c']]);
+        expect(await store.scan(LINES, { prefix: [tenant, 'c'], limit: 9 }, ['line'])).toEqual([['-1'], ['9'], ['10']]);
+        const behind = { prefix: [tenant], after: [tenant, 'c', '9'], before: [tenant, 'd', '10'], limit: 9 };
+        expect(await store.scan(LINES, behind, ['sku'])).toEqual([['c10'], ['d-1'], ['d9']]);
+        expect(await store.scan(LINES, { prefix: [tenant], limit: 2 }, [])).toEqual([[], []]);
+        const [first] = await store.scan(ORDERS, { prefix: [], limit: 1 }, ['tenant']);
+        expect(first).toHaveLength(1);
+        expect((await store.scan(ORDERS, { prefix: [], after: [tenant, 'd'], limit: 1 }, ['order_id']))[0]).toEqual(['e']);
+      });
+
+      it('scans times in their order, however many digits they have', async () => {
+        const id = `scan-${randomUUID().slice(0, 8)}`;
+        const times = ['2026-11-24T12:00:00Z', '2026-11-24T12:00:00.25Z', '2026-11-24T12:00:00.3Z', '2026-11-24T12:00:01Z'];
+        await commit(
+          ...times.map((time) =>
+            write('insert', KEYS, { k_string: id, k_int64: '1', k_numeric: '1', k_timestamp: time, k_date: '2026-11-24', note: time }),
+          ),
+        );
+        const prefix = [id, '1', '1'];
+        const range = { prefix, from: [...prefix, times[1] as string], before: [...prefix, times[3] as string], limit: 9 };
+        expect(await store.scan(KEYS, range, ['note'])).toEqual([[times[1]], [times[2]]]);
       });
 
       it('sees on another connection what was answered before', async () => {

@@ -416,6 +416,7 @@ describe('while the database is away', () => {
         read: away,
         readAt: away,
         readRange: away,
+        scan: away,
         ping: away,
         close: () => Promise.resolve(),
       }),

@@ -50,6 +50,7 @@ function counted(store: Store): Store {
     read: (...args) => call(() => store.read(...args)),
     readAt: (...args) => call(() => store.readAt(...args)),
     readRange: (...args) => call(() => store.readRange(...args)),
+    scan: (...args) => call(() => store.scan(...args)),
     ping: () => store.ping(),
     close: () => store.close(),
   };

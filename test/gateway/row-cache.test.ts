@@ -61,6 +61,7 @@ beforeAll(async () => {
       readWrite: (...args) => store.readWrite(...args),
       read: (...args) => store.read(...args),
       readRange: (...args) => store.readRange(...args),
+      scan: (...args) => store.scan(...args),
       ping: () => store.ping(),
       close: () => store.close(),
       readAt: (table, keys, columns, options) => {

@@ -1,0 +1,213 @@
+/** `spanway replay` and `spanway export`: records of the ledger, or of a file, once more. */
+import { createReadStream } from 'node:fs';
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Presets, SingleBar } from 'cli-progress';
+import { openJobs } from '../../ports/jobs/index.ts';
+import type { Job, Jobs } from '../../ports/jobs/port.ts';
+import { openStore } from '../../ports/store/index.ts';
+import { compareTable } from '../../producers/replay/compare.ts';
+import { Preview, type RowChange } from '../../producers/replay/diff.ts';
+import { readEntries } from '../../producers/replay/attempts.ts';
+import { ReplayError } from '../../producers/replay/errors.ts';
+import { readHistory } from '../../producers/replay/history.ts';
+import { parseLine, type ReplayProgress, type ReplaySpec } from '../../producers/replay/replay.ts';
+import { isSelected, selectedAggregate, type Selection } from '../../producers/replay/select.ts';
+import { checkSpec } from '../../producers/replay/worker.ts';
+import type { HistoryRecord } from '../../schemas/envelope/history.ts';
+import { type Config, ConfigError } from '../config.ts';
+import { note, operatorName, type OperatorParts, print, printJson, selectionOf, type SelectionOptions, withOperator } from '../operator.ts';
+import { applySchema } from '../roles.ts';
+
+export interface ReplayOptions extends SelectionOptions {
+  readonly file?: string;
+  readonly into?: string;
+  readonly rate?: number;
+  readonly dryRun: boolean;
+  readonly detach: boolean;
+  readonly json: boolean;
+  readonly as?: string;
+}
+
+/** Some records did not end as they should, or a table differs. */
+const SOME_LEFT = 2;
+const LOOK_MS = 500;
+/** How long a job may wait before its user is told what may be missing. */
+const PATIENCE_MS = 5000;
+
+export async function replayCommand(config: Config, options: ReplayOptions): Promise<void> {
+  await withOperator(config, async (parts) => {
+    const selection = selectionOf(options, parts.resources);
+    const { into, rate } = options;
+    const spec: ReplaySpec = {
+      selection,
+      ...(options.file === undefined ? {} : { file: resolve(options.file) }),
+      ...(into === undefined ? {} : { into }),
+      ...(rate === undefined ? {} : { rate }),
+      by: operatorName(options.as),
+    };
+    checkSpec(spec);
+    if (into === config.store) throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
+    if (options.dryRun) return await preview(parts, spec, options.json);
+    if (into !== undefined) await applySchema({ ...config, store: into }, parts.resources);
+    const jobs = await openJobs(config.jobs);
+    try {
+      const id = await jobs.add(spec);
+      note(`job ${id}: spanway jobs pause|resume|cancel ${id}`);
+      if (options.detach) {
+        if (options.json) printJson({ job: id });
+        else print(id);
+        return;
+      }
+      const job = await follow(jobs, id, options.json);
+      const counts = summary(job, options.json);
+      const isWhole = job.state === 'completed' && Object.keys(selection).every((name) => name === 'tenant' || name === 'to');
+      const isEqual = into === undefined || !isWhole || (await compare(parts, into, selection, options.json));
+      if (job.state !== 'completed') process.exitCode = 1;
+      else if (!isEqual || Object.entries(counts).some(([result, count]) => !GOOD.has(result) && count > 0)) process.exitCode = SOME_LEFT;
+    } finally {
+      await jobs.close();
+    }
+  });
+}
+
+const GOOD: ReadonlySet<string> = new Set(['applied', 'unchanged', 'rebuilt']);
+
+/** Until the job has ended: a bar in a terminal, else a line for each tenth, or each step as JSON. */
+export async function follow(jobs: Jobs, id: string, json: boolean): Promise<Job> {
+  const bar =
+    !json && process.stderr.isTTY
+      ? new SingleBar(
+          { format: '{bar} {percentage}%  {records} records  {speed}/s  ETA {eta_formatted}  {state}', stream: process.stderr },
+          Presets.shades_classic,
+        )
+      : undefined;
+  bar?.start(1000, 0, { records: 0, speed: 0, state: 'waiting' });
+  const began = performance.now();
+  let shown = '';
+  let isPatient = true;
+  for (;;) {
+    const job = await jobs.get(id);
+    if (!job) throw new ReplayError('no_job', `there is no job ${id}`);
+    const { counts = {}, fraction = 0 } = (job.progress ?? {}) as Partial<ReplayProgress>;
+    const records = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    const speed = Math.round(records / ((performance.now() - began) / 1000));
+    bar?.update(Math.round(fraction * 1000), { records, speed, state: job.state });
+    const text = json
+      ? JSON.stringify({ job: id, state: job.state, fraction, counts })
+      : `${Math.floor(fraction * 10) * 10}%  ${records} records  ${job.state}`;
+    if (!bar && text !== shown) (json ? print : note)(text);
+    shown = text;
+    if (job.endedAt !== undefined || job.state === 'cancelled') {
+      bar?.stop();
+      return job;
+    }
+    if (job.state === 'waiting' && isPatient && performance.now() - began > PATIENCE_MS) {
+      isPatient = false;
+      note('no worker has taken the job yet: is a spanway replay-worker running on this SPANWAY_JOBS?');
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+function summary(job: Job, json: boolean): Readonly<Record<string, number>> {
+  const { counts = {}, problems = [] } = (job.progress ?? {}) as Partial<ReplayProgress>;
+  if (json) printJson({ job: job.id, state: job.state, counts, problems, ...(job.error === undefined ? {} : { error: job.error }) });
+  else {
+    for (const { submissionId, result, why } of problems) print(`${submissionId}  ${result}${why === undefined ? '' : `  ${why}`}`);
+    const counted = Object.entries(counts).map(([result, count]) => `${count} ${result}`);
+    print(`${job.state}: ${counted.join(', ') || 'no record is meant'}${job.error === undefined ? '' : `; ${job.error}`}`);
+  }
+  return counts;
+}
+
+/** Whether both databases hold the same rows of every resource. */
+async function compare({ store, resources }: OperatorParts, into: string, { tenant }: Selection, json: boolean): Promise<boolean> {
+  const target = await openStore(into);
+  try {
+    let isEqual = true;
+    for (const table of resources.tables()) {
+      const found = await compareTable(store, target, table, tenant);
+      const differs = found.missing + found.different + found.extra > 0;
+      isEqual &&= !differs;
+      if (json) printJson(found);
+      else {
+        const how = `${found.missing} missing, ${found.different} different, ${found.extra} more, as ${found.examples.map((key) => key.join('/')).join(' ')}`;
+        print(`table ${found.table}: ${found.rows} rows, ${differs ? how : 'equal'}`);
+      }
+    }
+    return isEqual;
+  } finally {
+    await target.close();
+  }
+}
+
+/** What would change of the rows as they are now; nothing is sent. */
+async function preview(parts: OperatorParts, { selection, file, into }: ReplaySpec, json: boolean): Promise<void> {
+  if (into !== undefined) throw new ConfigError('--dry-run looks at what a replay into this database would change; it goes without --into');
+  const look = new Preview(parts.store, parts.resources);
+  let [fresh, unchanged] = [0, 0];
+  for await (const record of file === undefined ? selectedRecords(parts, selection) : recordsOfFile(file, selection)) {
+    const { envelope } = record;
+    const [entry] = await readEntries(parts.store, [envelope.id]);
+    if (entry) {
+      unchanged += 1;
+      continue;
+    }
+    fresh += 1;
+    const changes = await look.of(envelope);
+    if (json) printJson({ submissionId: envelope.id, changes });
+    else for (const change of changes) print(changeLine(change));
+  }
+  note(`${fresh} would be applied or refused, ${unchanged} have their outcome`);
+}
+
+const SIGNS = { insert: '+', update: '~', delete: '-', none: '=', refused: '!' } as const;
+
+export function changeLine({ row, change, fields, why }: RowChange): string {
+  const texts = Object.entries(fields).map(([field, { from, to }]) =>
+    change === 'update'
+      ? `${field}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`
+      : `${field}: ${JSON.stringify(change === 'delete' ? from : to)}`,
+  );
+  return [SIGNS[change], row, ...(why === undefined ? [] : [why]), texts.join(', ')].join('  ').trimEnd();
+}
+
+async function* selectedRecords({ store, resources }: OperatorParts, selection: Selection): AsyncGenerator<HistoryRecord> {
+  const { from, to } = selection;
+  const aggregate = selectedAggregate(selection, resources);
+  const range = {
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
+    ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
+  };
+  for await (const records of readHistory(store, range)) yield* records.filter((record) => isSelected(record, selection));
+}
+
+async function* recordsOfFile(path: string, selection: Selection): AsyncGenerator<HistoryRecord> {
+  let line = 0;
+  for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
+    line += 1;
+    if (text.trim() === '') continue;
+    const record = parseLine(path, line, text, false);
+    if (record instanceof ReplayError) note(record.message);
+    else if (isSelected(record, selection)) yield record;
+  }
+}
+
+/** JSON lines, one a record, in the order in which they took effect. */
+export async function exportCommand(config: Config, options: SelectionOptions): Promise<void> {
+  await withOperator(config, async (parts) => {
+    let count = 0;
+    for await (const { committedAt, commit, position, verdict, envelope } of selectedRecords(
+      parts,
+      selectionOf(options, parts.resources),
+    )) {
+      count += 1;
+      const line = `${JSON.stringify({ committedAt, commit, position, verdict, envelope })}\n`;
+      if (!process.stdout.write(line)) await new Promise((drained) => process.stdout.once('drain', drained));
+    }
+    note(`${count} records`);
+  });
+}

@@ -1,0 +1,128 @@
+/** What the operator's commands share: the adapters, selections from options, lines and JSON. */
+import { userInfo } from 'node:os';
+import type { Logger } from 'pino';
+import { openQueue } from '../ports/queue/index.ts';
+import type { HoldsDeadLetters, Queue } from '../ports/queue/port.ts';
+import { openSecrets } from '../ports/secrets/index.ts';
+import { openStore } from '../ports/store/index.ts';
+import type { Store } from '../ports/store/port.ts';
+import { keyCells, type Selection } from '../producers/replay/select.ts';
+import type { SenderParts } from '../producers/replay/sender.ts';
+import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
+import type { ResourceSet } from '../schemas/resource/registry.ts';
+import { type Config, ConfigError } from './config.ts';
+import { followSigner, followVerifier } from './keys.ts';
+import { createLog } from './log.ts';
+import { ResourceFolder } from './resource-folder.ts';
+
+export interface SelectionOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly tenant?: string;
+  readonly resource?: string;
+  readonly key?: string;
+  readonly correlationId?: string;
+  readonly reason?: string;
+}
+
+export interface OperatorParts {
+  readonly store: Store;
+  readonly queue: Queue & HoldsDeadLetters;
+  readonly resources: ResourceSet;
+  readonly log: Logger;
+}
+
+/** Opens what the command needs, and closes it when `work` has ended. */
+export async function withOperator<T>(config: Config, work: (parts: OperatorParts) => Promise<T>): Promise<T> {
+  const { current } = await ResourceFolder.open(config.schemas);
+  const store = await openStore(config.store);
+  const queue = await openQueue(config.queue);
+  try {
+    return await work({ store, queue, resources: current, log: createLog({ logLevel: 'silent' }) });
+  } finally {
+    await Promise.all([store.close(), queue.close()]);
+  }
+}
+
+export interface SendingParts {
+  readonly sender: SenderParts;
+  readonly verifier: () => PackVerifier;
+}
+
+/** What sends to the queue in the gateway's place; it needs the secrets of both ends. Interrupted by SIGINT. */
+export async function withSending<T>(config: Config, { queue, log }: OperatorParts, work: (parts: SendingParts) => Promise<T>): Promise<T> {
+  const secrets = await openSecrets(config.secrets);
+  const signer = await followSigner(secrets, config.packSignature, log);
+  const verifier = await followVerifier(secrets, config.packSignature, log);
+  const stopping = new AbortController();
+  const interrupt = (): void => stopping.abort(new ConfigError('interrupted; what was sent is on its way, and asking again is safe'));
+  process.once('SIGINT', interrupt);
+  try {
+    return await work({
+      verifier: verifier.current,
+      sender: {
+        queue,
+        signer: signer.current,
+        signal: stopping.signal,
+        settings: { ...config, backoff: { minMs: config.retryMinMs, maxMs: config.retryMaxMs } },
+        onFailure: (error, attempt) => note(`cannot send to the queue (try ${attempt}): ${error.message}`),
+      },
+    });
+  } finally {
+    process.off('SIGINT', interrupt);
+    signer.stop();
+    verifier.stop();
+  }
+}
+
+/** @throws ConfigError for a time that is none, or a key without a resource */
+export function selectionOf(options: SelectionOptions, resources: ResourceSet): Selection {
+  const { from, to, tenant, resource, key, correlationId, reason } = options;
+  if (key !== undefined && resource === undefined) throw new ConfigError('--key needs --resource: a key says nothing without it');
+  return {
+    ...(from === undefined ? {} : { from: instantOf('--from', from) }),
+    ...(to === undefined ? {} : { to: instantOf('--to', to) }),
+    ...(tenant === undefined ? {} : { tenant }),
+    ...(resource === undefined ? {} : { resource }),
+    ...(resource === undefined || key === undefined ? {} : { key: keyCells(resource, segmentsOf(key), resources) }),
+    ...(correlationId === undefined ? {} : { correlationId }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** An instant as RFC 3339 or ISO 8601 has it, or how long ago: `90m`, `2h`, `7d`. */
+export function instantOf(option: string, text: string): string {
+  const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  const ms = count === undefined ? Date.parse(text) : Date.now() - Number(count) * (UNITS_MS[unit] ?? 0);
+  if (Number.isNaN(ms)) {
+    throw new ConfigError(
+      `${option} is ${JSON.stringify(text)}; it must be a time like 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d`,
+    );
+  }
+  // A timestamp with more digits than a Date has is taken as it is.
+  return count === undefined && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) ? text : new Date(ms).toISOString();
+}
+
+export function segmentsOf(key: string): readonly string[] {
+  return key.split('/').map(decodeURIComponent);
+}
+
+/** Who runs the command, for the record. */
+export function operatorName(given: string | undefined): string {
+  return given ?? userInfo().username;
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value));
+}
+
+/** Beside the result: what a script that reads the output does not want there. */
+export function note(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

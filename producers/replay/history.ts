@@ -1,0 +1,136 @@
+/**
+ * The history of commits, in the order of time. It lies in sixteen ranges of the key: small columns of each are read
+ * page by page and merged, and only the commits that are wanted are read whole, a few at a time. So memory is the
+ * same however long the history is.
+ */
+import type { Store } from '../../ports/store/port.ts';
+import { COMMITS } from '../../schemas/envelope/ledger.ts';
+import {
+  COMMIT_RECORD_COLUMNS,
+  type CommitKey,
+  commitRowKey,
+  compareInstants,
+  type HistoryRecord,
+  readCommit,
+  TIME_SHARDS,
+} from '../../schemas/envelope/history.ts';
+import type { Cell } from '../../schemas/resource/table.ts';
+
+export interface HistoryRange {
+  /** Commits from this time on, RFC 3339 in UTC; absent: from the first. */
+  readonly from?: string;
+  /** Commits before this time; absent: to the last. */
+  readonly to?: string;
+  /** Only commits behind this one, the last of a reading before, in time and the order of keys. */
+  readonly after?: CommitKey;
+  /** Only commits that hold something of one of these aggregates. */
+  readonly aggregates?: ReadonlySet<string>;
+  /** Only commits that refused something. */
+  readonly refused?: boolean;
+}
+
+/** Keys read at once of each range. */
+const PAGE_ROWS = 200;
+/** Commits read whole at once: a commit's envelopes are at most some MB, see SPANWAY_APPLY_BATCH_BYTES. */
+const WHOLE_ROWS = 16;
+
+/** Commits with all their records, those too that are of other aggregates or were not refused. */
+export async function* readHistory(store: Store, range: HistoryRange): AsyncGenerator<readonly HistoryRecord[]> {
+  let wanted: CommitKey[] = [];
+  // One batch is on its way while the one before is worked on.
+  let underWay: Promise<(readonly HistoryRecord[])[]> = Promise.resolve([]);
+  const next = (): Promise<(readonly HistoryRecord[])[]> => {
+    const read = readCommits(store, wanted);
+    // Heard of when it is awaited: until then a failure is nobody's.
+    read.catch(() => undefined);
+    wanted = [];
+    return read;
+  };
+  for await (const key of readCommitKeys(store, range)) {
+    wanted.push(key);
+    if (wanted.length < WHOLE_ROWS) continue;
+    const ready = await underWay;
+    underWay = next();
+    yield* ready;
+  }
+  yield* await underWay;
+  yield* await next();
+}
+
+/** The commits of these keys, in their order; one that its age limit has removed is left out. */
+export async function readCommits(store: Store, keys: readonly CommitKey[]): Promise<(readonly HistoryRecord[])[]> {
+  if (keys.length === 0) return [];
+  const rows = await store.read(COMMITS, keys.map(commitRowKey), COMMIT_RECORD_COLUMNS);
+  return keys.flatMap((key, i) => (rows[i] ? [readCommit(key, rows[i])] : []));
+}
+
+/** Single records, in the order in which they are named. */
+export async function readRecords(store: Store, wanted: readonly (CommitKey & { readonly position: number })[]): Promise<HistoryRecord[]> {
+  const found = new Map<string, HistoryRecord>();
+  const nameOf = ({ commit, committedAt, position }: (typeof wanted)[number]): string => `${committedAt} ${commit} ${position}`;
+  const names = new Set(wanted.map(nameOf));
+  const keys = [...new Map(wanted.map(({ commit, committedAt }) => [`${committedAt} ${commit}`, { commit, committedAt }])).values()];
+  for (let at = 0; at < keys.length; at += WHOLE_ROWS) {
+    for (const records of await readCommits(store, keys.slice(at, at + WHOLE_ROWS)))
+      for (const record of records) if (names.has(nameOf(record))) found.set(nameOf(record), record);
+  }
+  return wanted.flatMap((one) => found.get(nameOf(one)) ?? []);
+}
+
+/** The keys of commits, oldest first. */
+export async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
+  const heads = await Promise.all(
+    TIME_SHARDS.map(async (shard) => {
+      const rows = readShard(store, shard, range);
+      return { rows, head: await rows.next() };
+    }),
+  );
+  for (;;) {
+    let first: (typeof heads)[number] | undefined;
+    for (const candidate of heads) {
+      if (candidate.head.done) continue;
+      if (!first || compareKeys(candidate.head.value, first.head.value as CommitKey) < 0) first = candidate;
+    }
+    if (!first) return;
+    yield first.head.value as CommitKey;
+    first.head = await first.rows.next();
+  }
+}
+
+async function* readShard(store: Store, shard: string, range: HistoryRange): AsyncGenerator<CommitKey, undefined> {
+  const { aggregates, refused = false } = range;
+  const columns = [
+    'committed_at',
+    'first_submission_id',
+    ...(aggregates === undefined ? [] : ['aggregates']),
+    ...(refused ? ['refusals'] : []),
+  ];
+  const from = range.after?.committedAt ?? range.from;
+  let after: readonly Cell[] | undefined;
+  for (;;) {
+    const rows = await store.scan(
+      COMMITS,
+      {
+        prefix: [shard],
+        ...(after ? { after } : from === undefined ? {} : { from: [shard, from] }),
+        ...(range.to === undefined ? {} : { before: [shard, range.to] }),
+        limit: PAGE_ROWS,
+      },
+      columns,
+    );
+    for (const [committedAt, commit, ...rest] of rows) {
+      const key = { committedAt: committedAt as string, commit: commit as string };
+      if (range.after && compareKeys(key, range.after) <= 0) continue;
+      if (aggregates && !(rest[0] as readonly string[]).some((aggregate) => aggregates.has(aggregate))) continue;
+      if (refused && rest.at(-1) === null) continue;
+      yield key;
+    }
+    const last = rows.at(-1);
+    if (!last || rows.length < PAGE_ROWS) return undefined;
+    after = [shard, ...last.slice(0, 2)];
+  }
+}
+
+function compareKeys(a: CommitKey, b: CommitKey): number {
+  return compareInstants(a.committedAt, b.committedAt) || (a.commit < b.commit ? -1 : a.commit > b.commit ? 1 : 0);
+}

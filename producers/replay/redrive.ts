@@ -1,0 +1,234 @@
+/**
+ * Dead letters sent again: the same ids, through the same queue, in the order in which they first stood. The applier
+ * puts the new outcome in the place of the old one, in the transaction of the data.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Envelope, HistoryPlace } from '../../schemas/envelope/envelope.ts';
+import { type CommitKey, comparePlaces } from '../../schemas/envelope/history.ts';
+import type { CommittedEntry, Outcome, Reason } from '../../schemas/envelope/ledger.ts';
+import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
+import { openPack } from '../../schemas/envelope/pack.ts';
+import { PackError } from '../../schemas/errors.ts';
+import { readEntries } from './attempts.ts';
+import {
+  type DeadLetterParts,
+  ledgerLetter,
+  ledgerLetters,
+  type LetterSelection,
+  type MessageLetter,
+  parkedLetters,
+  removeParked,
+  visitQueueLetters,
+} from './dead-letters.ts';
+import { readRecords } from './history.ts';
+import { NewerIndex } from './newer.ts';
+import { messageBytes, sendEnvelopes, type SenderParts } from './sender.ts';
+
+export interface RedriveParts extends DeadLetterParts {
+  readonly sender: SenderParts;
+  /** Of packs that were parked: they are sent on under a new signature only if theirs holds now. */
+  readonly verifier: () => PackVerifier;
+}
+
+export interface RedriveOptions {
+  readonly overNewer: boolean;
+  /** The operator. */
+  readonly by: string;
+  /** Nothing is sent; `applied` says what would be tried. */
+  readonly dryRun: boolean;
+  /** How long the outcomes of one batch are waited for. */
+  readonly outcomeMs: number;
+  readonly now: () => Date;
+}
+
+/**
+ * What became of one: its outcome now; `refused` where it was not sent, with the reason; `unsettled` where its outcome
+ * did not come in time: it is on its way, and comes.
+ */
+export interface Redriven {
+  readonly id: string;
+  readonly submissionId?: string;
+  readonly resource?: string;
+  readonly key?: readonly unknown[];
+  readonly result: Outcome | 'refused' | 'unsettled' | 'would_send';
+  readonly reason?: Reason | 'unreadable' | 'too_large';
+  readonly detail?: string;
+  /** The envelope as it would be, or was, applied. */
+  readonly envelope?: Envelope;
+}
+
+interface Candidate {
+  readonly letter: string;
+  readonly envelope: Envelope;
+  readonly place: HistoryPlace;
+  readonly attempt: number;
+  readonly replaces?: CommitKey;
+}
+
+const BATCH = 200;
+
+/** Every selected letter, those of the ledger first. */
+export async function* redrive(parts: RedriveParts, selection: LetterSelection, options: RedriveOptions): AsyncGenerator<Redriven> {
+  const redriver = new Redriver(parts, options);
+  yield* redriver.ledger(selection);
+  yield* redriver.parked(selection);
+  yield* redriver.queue(selection);
+}
+
+class Redriver {
+  readonly #parts: RedriveParts;
+  readonly #options: RedriveOptions;
+  readonly #newer: NewerIndex;
+
+  constructor(parts: RedriveParts, options: RedriveOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#newer = new NewerIndex(parts.store);
+  }
+
+  async *ledger(selection: LetterSelection): AsyncGenerator<Redriven> {
+    // Places first, without the envelopes: letters that were redriven before stand behind where they belong.
+    const found: (CommitKey & { position: number; place: HistoryPlace; aggregate: string })[] = [];
+    for await (const { record, place } of ledgerLetters(this.#parts, selection)) {
+      const { committedAt, commit, position, envelope } = record;
+      found.push({ committedAt, commit, position, place, aggregate: envelope.data.aggregate });
+    }
+    if (found.length === 0) return;
+    found.sort((a, b) => comparePlaces(a.place, b.place));
+    await this.#newer.look(found);
+    for (let at = 0; at < found.length; at += BATCH) {
+      const batch = found.slice(at, at + BATCH);
+      const letters = (await readRecords(this.#parts.store, batch)).map(ledgerLetter);
+      letters.sort((a, b) => comparePlaces(a.place, b.place));
+      yield* await this.#send(
+        letters.map(({ id, place, attempt, record: { envelope, commit, committedAt } }) => ({
+          letter: id,
+          envelope,
+          place,
+          attempt: attempt + 1,
+          replaces: { commit, committedAt },
+        })),
+      );
+    }
+  }
+
+  async *parked(selection: LetterSelection): AsyncGenerator<Redriven> {
+    for await (const letter of parkedLetters(this.#parts.store, selection)) {
+      const results = await this.#message(letter);
+      yield* results;
+      if (results.every(isDone)) await removeParked(this.#parts.store, letter);
+    }
+  }
+
+  async *queue(selection: LetterSelection): AsyncGenerator<Redriven> {
+    const all: Redriven[] = [];
+    await visitQueueLetters(this.#parts.queue, selection, async (letters) => {
+      const done: boolean[] = [];
+      for (const letter of letters) {
+        const results = await this.#message(letter);
+        all.push(...results);
+        done.push(results.every(isDone));
+      }
+      return done;
+    });
+    yield* all;
+  }
+
+  async #message(letter: MessageLetter): Promise<readonly Redriven[]> {
+    let envelopes: readonly Envelope[];
+    try {
+      envelopes = openPack(Buffer.from(letter.body), letter.attributes, this.#parts.verifier());
+    } catch (error) {
+      if (!(error instanceof PackError)) throw error;
+      return [{ id: letter.id, result: 'refused', reason: 'unreadable', detail: error.message }];
+    }
+    const ids = envelopes.map((envelope) => envelope.id);
+    // Its envelopes may have their outcomes by now, by another delivery.
+    const entries = await readEntries(this.#parts.store, ids);
+    const settled = envelopes.flatMap((envelope, i): Redriven[] => (entries[i] ? [settledAs(letter.id, envelope, entries[i])] : []));
+    const open = envelopes.filter((_, i) => !entries[i]);
+    const sent = await this.#send(open.map((envelope) => ({ letter: letter.id, envelope, place: letter.place, attempt: 2 })));
+    return [...settled, ...sent];
+  }
+
+  async #send(candidates: readonly Candidate[]): Promise<readonly Redriven[]> {
+    const { overNewer, by, dryRun, now } = this.#options;
+    if (candidates.length === 0) return [];
+    const lookedTo = await this.#newer.look(candidates.map(({ envelope, place }) => ({ aggregate: envelope.data.aggregate, place })));
+    const { maxMessageBytes } = this.#parts.sender.queue.capabilities;
+    const refused: Redriven[] = [];
+    const sending: Candidate[] = [];
+    const envelopes: Envelope[] = [];
+    for (const candidate of candidates) {
+      const { letter, place, attempt, replaces } = candidate;
+      const { data, ...head } = candidate.envelope;
+      const newer = overNewer ? undefined : this.#newer.newerThan(data.aggregate, place);
+      const about = { ...(replaces ? { replaces } : {}), first: place, attempt, lookedTo, overNewer, by, time: now().toISOString() };
+      const envelope: Envelope = { ...head, data: { ...data, redrive: about } };
+      const bytes = messageBytes(envelope);
+      const refusal = newer
+        ? { reason: 'newer_applied' as const, detail: `its aggregate has applied ${newer.submissionId} at ${newer.committedAt}` }
+        : bytes > maxMessageBytes
+          ? { reason: 'too_large' as const, detail: `${bytes} bytes as a message; the queue takes ${maxMessageBytes}` }
+          : undefined;
+      if (refusal) refused.push({ ...naming(letter, envelope), result: 'refused', ...refusal });
+      else {
+        sending.push(candidate);
+        envelopes.push(envelope);
+      }
+    }
+    if (dryRun) {
+      const would = sending.map(({ letter }, i) => {
+        const envelope = envelopes[i] as Envelope;
+        return { ...naming(letter, envelope), result: 'would_send' as const, envelope };
+      });
+      return [...refused, ...would];
+    }
+    await sendEnvelopes(this.#parts.sender, envelopes);
+    return [...refused, ...(await this.#outcomes(sending))];
+  }
+
+  /** Asks the ledger, ever more rarely, until each has another outcome than the one it replaces. */
+  async #outcomes(sent: readonly Candidate[]): Promise<readonly Redriven[]> {
+    const outcomes = new Map<Candidate, Redriven>();
+    const until = performance.now() + this.#options.outcomeMs;
+    for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_LOOK_MS)) {
+      const open = sent.filter((candidate) => !outcomes.has(candidate));
+      const entries = await readEntries(
+        this.#parts.store,
+        open.map(({ envelope }) => envelope.id),
+      );
+      open.forEach((candidate, i) => {
+        const entry = entries[i];
+        const { replaces } = candidate;
+        if (entry && !(entry.commit === replaces?.commit && entry.committedAt === replaces.committedAt))
+          outcomes.set(candidate, settledAs(candidate.letter, candidate.envelope, entry));
+      });
+      if (outcomes.size === sent.length || performance.now() > until) break;
+      await sleep(pauseMs, undefined, { signal: this.#parts.sender.signal });
+    }
+    return sent.map((c) => outcomes.get(c) ?? { ...naming(c.letter, c.envelope), result: 'unsettled' });
+  }
+}
+
+const FIRST_LOOK_MS = 20;
+const LONGEST_LOOK_MS = 1000;
+
+/** Whether nothing is left to do for an envelope of a message: it has its outcome, in the ledger. */
+function isDone({ result }: Redriven): boolean {
+  return result === 'applied' || result === 'rejected' || result === 'dead_lettered';
+}
+
+function settledAs(letter: string, envelope: Envelope, { outcome, reason, detail }: CommittedEntry): Redriven {
+  return {
+    ...naming(letter, envelope),
+    result: outcome,
+    ...(reason === undefined ? {} : { reason }),
+    ...(detail === undefined ? {} : { detail }),
+  };
+}
+
+function naming(letter: string, { id, data }: Envelope): Pick<Redriven, 'id' | 'submissionId' | 'resource' | 'key'> {
+  const [first] = data.mutations;
+  return { id: letter, submissionId: id, resource: first?.resource ?? '', key: first?.key ?? [] };
+}

@@ -1,0 +1,140 @@
+/** One write's whole story, out of what the ledger, its history and the dead letters have. */
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import type { HistoryRecord } from '../../schemas/envelope/history.ts';
+import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
+import { attemptsOf, readEntries } from './attempts.ts';
+import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
+import { readHistory } from './history.ts';
+import { isSelected, selectedAggregate, type Selection } from './select.ts';
+
+export interface Step {
+  /** RFC 3339; absent where no clock of the pipeline's record has it. */
+  readonly at?: string;
+  readonly what: 'accepted' | 'carried' | 'redriven' | Outcome | 'event' | 'closed' | 'parked' | 'not_forwarded';
+  /** For people. */
+  readonly text: string;
+}
+
+export interface Story {
+  readonly submissionId: string;
+  readonly correlationId: string;
+  readonly tenant: string;
+  /** `orders/o1`, of the first mutation. */
+  readonly row: string;
+  readonly mutations: number;
+  readonly steps: readonly Step[];
+}
+
+/**
+ * The stories of the selected submissions, in the order in which they first stood in history; then of those that lie in
+ * a message which was never opened. A selection by `submissionId` is two reads a try; any other one reads the history of
+ * its time.
+ */
+export async function* trace(parts: DeadLetterParts, selection: Selection): AsyncGenerator<Story> {
+  const { store, resources } = parts;
+  const told = new Set<string>();
+  if (selection.submissionId !== undefined) {
+    const story = await storyOf(parts, selection.submissionId);
+    if (story) {
+      told.add(story.submissionId);
+      yield story;
+    }
+  } else {
+    const aggregate = selectedAggregate(selection, resources);
+    const { from, to } = selection;
+    const range = {
+      ...(from === undefined ? {} : { from }),
+      ...(to === undefined ? {} : { to }),
+      ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
+    };
+    for await (const records of readHistory(store, range)) {
+      for (const record of records) {
+        if (told.has(record.envelope.id) || !isSelected(record, selection)) continue;
+        told.add(record.envelope.id);
+        const story = await storyOf(parts, record.envelope.id);
+        if (story) yield story;
+      }
+    }
+  }
+  for (const letter of await messagesWith(parts, selection)) {
+    for (const envelope of letter.envelopes) {
+      const isMeant = isSelected({ envelope, verdict: { outcome: 'dead_lettered' } }, selection);
+      if (isMeant && !told.has(envelope.id)) yield { ...headOf(envelope), steps: [...carried(envelope), strandedAt(letter)] };
+    }
+  }
+}
+
+async function messagesWith({ store, queue }: DeadLetterParts, selection: Selection): Promise<readonly MessageLetter[]> {
+  const found: MessageLetter[] = [];
+  for await (const letter of parkedLetters(store, selection)) found.push(letter);
+  await visitQueueLetters(queue, selection, (letters) => {
+    found.push(...letters);
+    return Promise.resolve(letters.map(() => false));
+  });
+  return found;
+}
+
+async function storyOf({ store }: Pick<DeadLetterParts, 'store'>, id: string): Promise<Story | undefined> {
+  const [[entry], attempts] = await Promise.all([readEntries(store, [id]), attemptsOf(store, id)]);
+  const [first] = attempts;
+  if (!entry || !first) return undefined;
+  return {
+    ...headOf(first.envelope),
+    steps: [...carried(first.envelope), ...attempts.flatMap((attempt) => stepsOf(attempt)), ...closedStep(entry)],
+  };
+}
+
+function headOf({ id, correlationid, data }: Envelope): Omit<Story, 'steps'> {
+  const [first] = data.mutations;
+  return {
+    submissionId: id,
+    correlationId: correlationid,
+    tenant: data.caller.tenant,
+    row: [first?.resource ?? '', ...(first?.key ?? []).map((cell) => encodeURIComponent(String(cell)))].join('/'),
+    mutations: data.mutations.length,
+  };
+}
+
+function carried({ time, traceparent, data: { caller, mutations } }: Envelope): readonly Step[] {
+  const { subject, actor, client, issuer } = caller;
+  const who = actor === undefined ? `from ${subject}` : `from ${actor}, acting for ${subject}`;
+  const what = mutations.map(({ op, resource, key }) => `${op} ${[resource, ...key.map(String)].join('/')}`).join(', ');
+  const by = `${who}${client === undefined ? '' : `, by client ${client}`} (issuer ${issuer}): ${what}`;
+  return [
+    { at: time, what: 'accepted', text: `${by}; the queue had it before its 202` },
+    {
+      what: 'carried',
+      text: `queue, bridge and topic; their times are in the logs${traceparent === undefined ? '' : ` and in trace ${traceparent.split('-')[1] ?? ''}`}`,
+    },
+  ];
+}
+
+function stepsOf({ envelope, verdict, committedAt, commit, position }: HistoryRecord): readonly Step[] {
+  const { redrive, payloadHash } = envelope.data;
+  const { outcome, reason, detail } = verdict;
+  const why = [reason, detail].filter((part) => part !== undefined).join(': ');
+  const event = `${envelope.id}.${payloadHash}${redrive ? `.${redrive.attempt}` : ''}`;
+  return [
+    ...(redrive
+      ? [
+          {
+            at: redrive.time,
+            what: 'redriven' as const,
+            text: `by ${redrive.by}, try ${redrive.attempt}${redrive.overNewer ? ', over newer writes' : ''}`,
+          },
+        ]
+      : []),
+    { at: committedAt, what: outcome, text: `${why === '' ? '' : `${why}; `}commit ${commit}, place ${position}` },
+    { what: 'event', text: `submission.${outcome}, id ${event}: the bus has it before its message is acknowledged` },
+  ];
+}
+
+function closedStep({ closed }: CommittedEntry): readonly Step[] {
+  return closed ? [{ at: closed.at, what: 'closed', text: `taken off the list of dead letters by ${closed.by}` }] : [];
+}
+
+function strandedAt({ id, source, at, reason, detail }: MessageLetter): Step {
+  const why = `${reason}${detail === undefined ? '' : `: ${detail}`}`;
+  const what = source === 'parked' ? 'parked' : 'not_forwarded';
+  return { at, what, text: `${why}; dead letter ${id}. What it says of itself is not verified` };
+}

@@ -1,0 +1,207 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { attemptsOf } from '../../producers/replay/attempts.ts';
+import {
+  closeLetters,
+  type DeadLetter,
+  type LedgerLetter,
+  type LetterSelection,
+  listDeadLetters,
+} from '../../producers/replay/dead-letters.ts';
+import { redrive, type Redriven, type RedriveOptions } from '../../producers/replay/redrive.ts';
+import { sendEnvelopes } from '../../producers/replay/sender.ts';
+import { trace } from '../../producers/replay/trace.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import { ResourceSet } from '../../schemas/resource/registry.ts';
+import allTypes from '../fixtures/all-types.ts';
+import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
+import { newKeyRing, type Pipeline, startPipeline } from '../fixtures/pipeline.ts';
+import { resources } from '../fixtures/stores.ts';
+
+const WITHOUT_ORDERS = new ResourceSet([allTypes]);
+
+describe('dead letters', () => {
+  let pipeline: Pipeline;
+  beforeEach(async () => {
+    pipeline = await startPipeline();
+  });
+  afterEach(() => pipeline.stop());
+
+  const parts = () => ({ store: pipeline.store, queue: pipeline.queue, resources });
+  async function list(selection: LetterSelection = {}): Promise<DeadLetter[]> {
+    const letters: DeadLetter[] = [];
+    for await (const letter of listDeadLetters(parts(), selection)) letters.push(letter);
+    return letters;
+  }
+  async function redriveAll(selection: LetterSelection = {}, options: Partial<RedriveOptions> = {}): Promise<Redriven[]> {
+    const all: Redriven[] = [];
+    const how = { overNewer: false, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date(), ...options };
+    const sending = { sender: pipeline.sender, verifier: () => pipeline.keys.current };
+    for await (const result of redrive({ ...parts(), ...sending }, selection, how)) all.push(result);
+    return all;
+  }
+  const results = (all: readonly Redriven[]): string[] =>
+    all.map(({ result, reason }) => (reason === undefined ? result : `${result} ${reason}`));
+  const noteOf = async (orderId: string) => {
+    const { table } = resources.get('orders') ?? expect.unreachable('orders');
+    return (await pipeline.store.read(table, [['t1', orderId]], ['note']))[0]?.[0];
+  };
+  /** As if the applier had been started with resource files that lack orders. */
+  async function deadLettered(...envelopes: Envelope[]): Promise<void> {
+    pipeline.resources.current = WITHOUT_ORDERS;
+    await pipeline.submit(envelopes);
+    pipeline.resources.current = resources;
+  }
+  /** Signed with a key that nobody has any more. */
+  async function parked(...envelopes: Envelope[]): Promise<void> {
+    const before = (await list()).length;
+    const lost = newKeyRing('lost');
+    await sendEnvelopes({ ...pipeline.sender, signer: () => lost }, envelopes);
+    await expect.poll(async () => (await list()).length).toBeGreaterThan(before);
+  }
+  async function notForwarded(body: string, attributes: Record<string, string>): Promise<void> {
+    const before = (await list()).length;
+    await pipeline.queue.send([{ group: '1', deduplicationId: randomUUID(), body, attributes }]);
+    await expect.poll(async () => (await list()).length).toBeGreaterThan(before);
+  }
+
+  it('are one list, wherever they lie, with filters', async () => {
+    const letter = envelopeOf([orderUpsert('o1')]);
+    const other = envelopeOf([orderUpsert('o2')], { tenant: 't2' });
+    const rejected = envelopeOf([{ ...orderUpsert('none'), op: 'update' }]);
+    await deadLettered(letter, other);
+    await pipeline.submit([rejected, envelopeOf([orderUpsert('fine')])]);
+    const lost = envelopeOf([orderUpsert('o3')]);
+    await parked(lost);
+    await notForwarded('no pack', { contentType: 'text/plain' });
+    const ids = async (selection?: LetterSelection) => (await list(selection)).map(({ id, reason }) => `${id.split(':')[0]} ${reason}`);
+    expect(await ids()).toEqual([
+      `${letter.id} unknown_resource`,
+      `${other.id} unknown_resource`,
+      'parked unknown_key',
+      'queue not_forwarded',
+    ]);
+    expect(await ids({ tenant: 't2' })).toEqual([`${other.id} unknown_resource`]);
+    expect(await ids({ tenant: 't1' })).toEqual([`${letter.id} unknown_resource`, 'parked unknown_key']);
+    expect(await ids({ reason: 'not_forwarded' })).toEqual(['queue not_forwarded']);
+    expect(await ids({ resource: 'orders', key: ['o3'] })).toEqual(['parked unknown_key']);
+    expect(await ids({ correlationId: other.correlationid })).toEqual([`${other.id} unknown_resource`]);
+    expect(await ids({ rejected: true, resource: 'orders', tenant: 't1' })).toContain(`${rejected.id} not_found`);
+    expect(await ids({ ids: [rejected.id] })).toEqual([`${rejected.id} not_found`]);
+    expect(await ids({ to: '2026-01-01T00:00:00Z' })).toEqual([]);
+  });
+
+  it('are applied by a redrive under their ids, in the order in which they first stood', async () => {
+    const letters = ['first', 'second', 'third'].map((note) => envelopeOf([orderUpsert('o1', note)]));
+    await deadLettered(...letters, envelopeOf([orderUpsert('o2', 'alone')]));
+    const all = await redriveAll();
+    expect(results(all)).toEqual(['applied', 'applied', 'applied', 'applied']);
+    expect(all.slice(0, 3).map((one) => one.submissionId)).toEqual(letters.map((letter) => letter.id));
+    expect(await noteOf('o1')).toBe('third');
+    expect(await list()).toEqual([]);
+    expect(await redriveAll()).toEqual([]);
+  });
+
+  it('keep their place when a redrive fails for a second time', async () => {
+    const [first, second] = ['first', 'second'].map((note) => envelopeOf([orderUpsert('o1', note)]));
+    await deadLettered(first as Envelope, second as Envelope);
+    pipeline.resources.current = WITHOUT_ORDERS;
+    // Now it stands behind the second in the history.
+    expect(results(await redriveAll({ ids: [first?.id ?? ''] }))).toEqual(['dead_lettered unknown_resource']);
+    pipeline.resources.current = resources;
+    const all = await redriveAll();
+    expect(all.map(({ id, result }) => [id, result])).toEqual([
+      [first?.id, 'applied'],
+      [second?.id, 'applied'],
+    ]);
+    expect(await noteOf('o1')).toBe('second');
+    const attempts = await attemptsOf(pipeline.store, first?.id ?? '');
+    expect(attempts.map(({ verdict, envelope }) => [verdict.outcome, envelope.data.redrive?.attempt])).toEqual([
+      ['dead_lettered', undefined],
+      ['dead_lettered', 2],
+      ['applied', 3],
+    ]);
+  });
+
+  it('are not written over newer state, unless asked for', async () => {
+    await deadLettered(envelopeOf([orderUpsert('o1', 'older')]), envelopeOf([orderUpsert('o2', 'free')]));
+    await pipeline.submit([envelopeOf([orderUpsert('o1', 'newer')])]);
+    expect(results(await redriveAll())).toEqual(['refused newer_applied', 'applied']);
+    expect(await noteOf('o1')).toBe('newer');
+    expect(await list()).toMatchObject([{ reason: 'unknown_resource' }]);
+    expect(results(await redriveAll({}, { dryRun: true, overNewer: true }))).toEqual(['would_send']);
+    expect(await noteOf('o1')).toBe('newer');
+    expect(results(await redriveAll({}, { overNewer: true }))).toEqual(['applied']);
+    expect(await noteOf('o1')).toBe('older');
+  });
+
+  it('can be rejected submissions, where they are asked for', async () => {
+    await pipeline.submit([envelopeOf([{ ...orderUpsert('o1', 'now'), op: 'update' }])]);
+    expect(results(await redriveAll())).toEqual([]);
+    expect(results(await redriveAll({ rejected: true }))).toEqual(['rejected not_found']);
+  });
+
+  it('that were parked are sent on when their key is there, and stay while it is not', async () => {
+    const lost = envelopeOf([orderUpsert('o1', 'signed by another')]);
+    const key = newKeyRing('late');
+    await sendEnvelopes({ ...pipeline.sender, signer: () => key }, [lost]);
+    await expect.poll(async () => (await list()).length).toBe(1);
+    expect(results(await redriveAll())).toEqual(['refused unreadable']);
+    const before = pipeline.keys.current;
+    const sending = { sender: { ...pipeline.sender, signer: () => before }, verifier: () => key };
+    const all: Redriven[] = [];
+    const how = { overNewer: false, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date() };
+    for await (const result of redrive({ ...parts(), ...sending }, {}, how)) all.push(result);
+    expect(results(all)).toEqual(['applied']);
+    expect(await noteOf('o1')).toBe('signed by another');
+    expect(await list()).toEqual([]);
+    expect(await redriveAll()).toEqual([]);
+  });
+
+  it('of the queue are refused while they are no packs, and stay', async () => {
+    await notForwarded('no pack', { contentType: 'text/plain' });
+    expect(results(await redriveAll())).toEqual(['refused unreadable']);
+    expect(await list()).toMatchObject([{ source: 'queue', body: 'no pack' }]);
+  });
+
+  it('are listed no more when they are closed; their outcome stays, and they can still be named', async () => {
+    const letter = envelopeOf([orderUpsert('o1', 'closed')]);
+    await deadLettered(letter);
+    const [found] = await list();
+    expect(await closeLetters(pipeline.store, [found as LedgerLetter], 'operator', '2026-11-25T00:00:00Z')).toEqual([true]);
+    expect(await list()).toEqual([]);
+    await pipeline.submit([letter]);
+    expect(await noteOf('o1')).toBeUndefined();
+    expect(results(await redriveAll({ ids: [letter.id] }))).toEqual(['applied']);
+  });
+
+  describe('in a trace', () => {
+    const tell = async (selection: Parameters<typeof trace>[1]) => {
+      const stories: string[][] = [];
+      for await (const story of trace(parts(), selection)) stories.push([story.submissionId, ...story.steps.map((step) => step.what)]);
+      return stories;
+    };
+
+    it('show every try in order, found by id, correlation id or row', async () => {
+      const letter = envelopeOf([orderUpsert('o1', 'a')]);
+      await deadLettered(letter);
+      await redriveAll();
+      const later = envelopeOf([orderUpsert('o1', 'b')]);
+      await pipeline.submit([later]);
+      const story = [letter.id, 'accepted', 'carried', 'dead_lettered', 'event', 'redriven', 'applied', 'event'];
+      expect(await tell({ submissionId: letter.id })).toEqual([story]);
+      expect(await tell({ correlationId: letter.correlationid })).toEqual([story]);
+      expect(await tell({ tenant: 't1', resource: 'orders', key: ['o1'] })).toEqual([
+        story,
+        [later.id, 'accepted', 'carried', 'applied', 'event'],
+      ]);
+      expect(await tell({ correlationId: 'none' })).toEqual([]);
+    });
+
+    it('show a message that was never opened', async () => {
+      const lost = envelopeOf([orderUpsert('o1')]);
+      await parked(lost);
+      expect(await tell({ correlationId: lost.correlationid })).toEqual([[lost.id, 'accepted', 'carried', 'parked']]);
+    });
+  });
+});

@@ -35,9 +35,13 @@ export class RoleProcess {
     this.#logFolder = logFolder;
   }
 
-  /** Resolves when it says that it works; at once, without that, when it was killed on the way. */
+  /**
+   * Resolves when it says that it works; at once, without that, when it was killed on the way. A role that was killed
+   * twice before it had started has two starts to come: the later one finds it there.
+   */
   async start(): Promise<void> {
     this.#wanted = true;
+    if (this.#child) return;
     this.#starts += 1;
     const path = join(this.#logFolder, `${this.name}-${String(this.#starts).padStart(3, '0')}.log`);
     const log = openSync(path, 'w');

@@ -62,3 +62,5 @@ if (values.stack !== 'embedded') {
     await running.stop();
   }
 }
+// Node 24 may spin for ever while it frees what the clients of the emulators have left.
+process.exit();

@@ -22,7 +22,7 @@ import type { Results } from './run.ts';
 
 const CONNECTIONS = 64;
 const COUNTED_CONNECTIONS = 256;
-const RUNS = 1;
+const RUNS = 3;
 const REQUESTS = { gateway: 12_000, noQueue: 12_000, handWritten: 3_000 };
 const COUNTED = 20_000;
 const COUNTED_CALLS = ['AmazonSQS.SendMessageBatch', 'AmazonSQS.ReceiveMessage', 'AmazonSQS.DeleteMessageBatch'];

@@ -144,7 +144,20 @@ function argumentsOf(word: string): string[] {
 describe('docker-compose.yml', () => {
   it('has the whole stack', () => {
     expect(Object.keys(stack.services).sort()).toEqual(
-      ['applier', 'bridge', 'eventbridge', 'gateway', 'issuer', 'pubsub', 'redis', 'schema', 'spanner', 'spanner-ready', 'sqs'].sort(),
+      [
+        'applier',
+        'bridge',
+        'eventbridge',
+        'gateway',
+        'issuer',
+        'pubsub',
+        'redis',
+        'replay-worker',
+        'schema',
+        'spanner',
+        'spanner-ready',
+        'sqs',
+      ].sort(),
     );
     expect([...oneShots].sort()).toEqual(['schema', 'spanner-ready']);
   });
@@ -194,7 +207,7 @@ describe('docker-compose.yml', () => {
   });
 
   it('has keys that parse, for the services that use them, and says that they are for local use', async () => {
-    const holders = { [PACK_KEYS]: ['applier', 'gateway'], [RECEIPT_KEYS]: ['gateway'] };
+    const holders = { [PACK_KEYS]: ['applier', 'gateway', 'replay-worker'], [RECEIPT_KEYS]: ['gateway'] };
     for (const [secret, names] of Object.entries(holders)) {
       const variable = `SPANWAY_SECRET_${secret.replaceAll('-', '_').toUpperCase()}`;
       expect(
@@ -280,7 +293,7 @@ describe('docker-compose.yml', () => {
 
   it('starts a role again after a fault, and neither one-shots nor servers that would come back empty', () => {
     const restarted = services.filter(([, { restart = 'no' }]) => restart !== 'no').map(([name]) => name);
-    expect(restarted.sort()).toEqual(['applier', 'bridge', 'gateway', 'issuer']);
+    expect(restarted.sort()).toEqual(['applier', 'bridge', 'gateway', 'issuer', 'replay-worker']);
   });
 
   it('builds one image, once', () => {

@@ -15,6 +15,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SETTINGS } from '../cli/config.ts';
 import { cacheAdapters } from '../ports/cache/index.ts';
 import { eventsAdapters } from '../ports/events/index.ts';
+import { jobsAdapters } from '../ports/jobs/index.ts';
 import { queueAdapters } from '../ports/queue/index.ts';
 import { secretsAdapters } from '../ports/secrets/index.ts';
 import { STORE_SCHEMES } from '../ports/store/index.ts';
@@ -244,6 +245,7 @@ describe('README.md', () => {
       SPANWAY_STORE: STORE_SCHEMES,
       SPANWAY_EVENTS: Object.keys(eventsAdapters),
       SPANWAY_CACHE: Object.keys(cacheAdapters),
+      SPANWAY_JOBS: Object.keys(jobsAdapters),
       SPANWAY_SECRETS: Object.keys(secretsAdapters),
     };
     const shown: Record<string, string[]> = {};

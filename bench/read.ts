@@ -74,7 +74,8 @@ async function measureEmbedded(say: (line: string) => void, folder: string): Pro
     const [cached, bare] = await withBaseline([JSON.stringify(row.body)], (baseline) =>
       alternately(
         () => reads(stack.client, '/v1/kept-orders/o1', READS, headers),
-        () => readsOf(baseline, () => '/bare', READS, {}),
+        // The same request, token and all.
+        () => reads(stack.client, '/bare', READS, headers, baseline),
       ),
     );
     say(`embedded: ${cached.toFixed(0)} rows/s from the cache; a bare Fastify route: ${bare.toFixed(0)}/s`);
@@ -117,17 +118,17 @@ async function underWrites(say: (line: string) => void, stack: Stack): Promise<{
   };
   await p99();
   const quietP99Ms = await p99();
-  let writing = true;
+  const reading = new AbortController();
   let written = 0;
   const begun = performance.now();
   const writes = (async () => {
-    while (writing) {
+    while (!reading.signal.aborted) {
       await write(500);
       written += 500;
     }
   })();
   const busyP99Ms = await p99();
-  writing = false;
+  reading.abort();
   await writes;
   const perSecond = (written / (performance.now() - begun)) * 1000;
   say(`embedded: p99 of a read ${quietP99Ms.toFixed(1)} ms; beside ${perSecond.toFixed(0)} writes/s ${busyP99Ms.toFixed(1)} ms`);
@@ -192,9 +193,15 @@ async function alternately(...measured: readonly (() => Promise<number>)[]): Pro
   return results.map((values) => percentile(values, 50));
 }
 
-async function reads(client: Client, path: string | (() => string), amount: number, headers: Record<string, string> = {}): Promise<number> {
+async function reads(
+  client: Client,
+  path: string | (() => string),
+  amount: number,
+  headers: Record<string, string> = {},
+  url = client.url,
+): Promise<number> {
   const authorization = `Bearer ${await client.token()}`;
-  return readsOf(client.url, typeof path === 'string' ? () => path : path, amount, { authorization, ...headers });
+  return readsOf(url, typeof path === 'string' ? () => path : path, amount, { authorization, ...headers });
 }
 
 async function readsOf(
@@ -222,7 +229,7 @@ async function withBaseline(args: readonly string[], work: (url: string) => Prom
   const child: ChildProcess = fork(fileURLToPath(new URL('parts/read-baseline.ts', import.meta.url)), [...args]);
   try {
     const url = await new Promise<string>((resolve, reject) => {
-      child.once('message', (message) => resolve(String(message)));
+      child.once('message', (message) => resolve(message as string));
       child.once('exit', () => reject(new Error('the baseline has ended')));
     });
     const [ours = Number.NaN, theirs = Number.NaN] = await work(url);

@@ -20,7 +20,7 @@ if (emulator !== '') {
   const table = new Spanner({ projectId: project, universeDomain: 'googleapis.com' }).instance(instance).database(database).table('orders');
   const columns = ['order_id', 'customer', 'status', 'total', 'note', 'metadata', 'updated_at'];
   app.get<{ Params: { id: string } }>('/single/:id', async ({ params }) => {
-    const [[found]] = await table.read({ keys: [['t1', params.id]] as unknown as string[], columns, json: true });
+    const [[found]] = await table.read({ keys: [['t1', params.id]], columns, json: true });
     return found;
   });
 }

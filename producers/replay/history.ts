@@ -78,7 +78,7 @@ export async function readRecords(store: Store, wanted: readonly (CommitKey & { 
 }
 
 /** The keys of commits, oldest first. */
-export async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
+async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
   const heads = await Promise.all(
     TIME_SHARDS.map(async (shard) => {
       const rows = readShard(store, shard, range);

@@ -128,6 +128,9 @@ export interface Verdict {
   readonly detail?: string;
 }
 
+/** The submission's id is taken by another payload, whose outcome stands. */
+export const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
+
 /** What Spanner counts for a submission beside its data, as if each went in a commit of its own. */
 export const LEDGER_COST =
   mutationCost(LEDGER, { columns: LEDGER.columns.length }) + mutationCost(COMMITS, { columns: COMMITS.columns.length });

@@ -104,7 +104,8 @@ export async function replay(parts: ReplayParts, { spec, from, save, signal }: R
     let results: Results;
     if (spec.into === undefined) {
       const plan = await planStep(parts, step, progress);
-      if (plan.waiting.length > 0) progress = await keep({ ...progress, open: plan.waiting.map(({ id }) => id) });
+      // A step that is done again has saved them.
+      if (plan.waiting.length > 0 && !progress.open) progress = await keep({ ...progress, open: plan.waiting.map(({ id }) => id) });
       results = await sendStep(parts, plan);
     } else results = await rebuildStep(parts, step);
     progress = await keep(advance(progress, step, results));

@@ -178,14 +178,18 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
   const [first] = writes;
   if (!first) return [];
-  return mutationsAt({ commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP }, writes, ({ replaces = false }) =>
-    replaces ? 'update' : 'insert',
-  );
+  const key = { commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP };
+  const rows = writes.map((write, i) => ledgerRow(key, write, i, write.replaces === true ? 'update' : 'insert'));
+  return [...rows, historyRow(key, writes, 'insert')];
 }
 
-/** The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier ones wrote. */
-export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[]): LedgerMutation[] {
-  return mutationsAt(key, writes, () => 'upsert');
+/**
+ * The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier
+ * ones wrote. `before`: what is here of the same commit; it stays, and the others stand behind it.
+ */
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[], before: readonly LedgerWrite[] = []): LedgerMutation[] {
+  const rows = writes.map((write, i) => ledgerRow(key, write, before.length + i, 'upsert'));
+  return [...rows, historyRow(key, [...before, ...writes], before.length > 0 ? 'upsert' : 'insert')];
 }
 
 interface CommitName {
@@ -193,25 +197,22 @@ interface CommitName {
   readonly committedAt: string;
 }
 
-function mutationsAt(
-  { commit, committedAt: time }: CommitName,
-  writes: readonly LedgerWrite[],
-  opOf: (write: LedgerWrite) => LedgerMutation['op'],
-): LedgerMutation[] {
-  const rows = writes.map((write, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
-    return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
-  });
+function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: LedgerMutation['op']): LedgerMutation {
+  const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+  return { op, table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, committedAt, entry] };
+}
+
+function historyRow({ commit, committedAt }: CommitName, writes: readonly LedgerWrite[], op: LedgerMutation['op']): LedgerMutation {
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
-  const history = [
+  const values = [
     commit.slice(0, 1),
-    time,
+    committedAt,
     commit,
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,
     refusals.length > 0 ? JSON.stringify(refusals) : null,
   ];
-  return [...rows, { op: 'insert', table: COMMITS, columns: COMMIT_COLUMNS, values: history }];
+  return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
 }
 
 function entryOf(

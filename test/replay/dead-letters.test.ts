@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { attemptsOf } from '../../producers/replay/attempts.ts';
 import {
-  closeLetters,
+  closeLetter,
   type DeadLetter,
   type LedgerLetter,
   type LetterSelection,
@@ -168,7 +168,7 @@ describe('dead letters', () => {
     const letter = envelopeOf([orderUpsert('o1', 'closed')]);
     await deadLettered(letter);
     const [found] = await list();
-    expect(await closeLetters(pipeline.store, [found as LedgerLetter], 'operator', '2026-11-25T00:00:00Z')).toEqual([true]);
+    expect(await closeLetter(pipeline.store, found as LedgerLetter, 'operator', '2026-11-25T00:00:00Z')).toBe(true);
     expect(await list()).toEqual([]);
     await pipeline.submit([letter]);
     expect(await noteOf('o1')).toBeUndefined();

@@ -97,7 +97,7 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
-/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
+/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes: then its row is there. */
 export function parkedMutation(pack: {
   readonly id: string;
   readonly reason: string;
@@ -105,14 +105,14 @@ export function parkedMutation(pack: {
   readonly attributes: string;
   readonly body: string;
 }): {
-  readonly op: 'upsert';
+  readonly op: 'insert';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
 } {
   const { id, reason, detail, attributes, body } = pack;
   return {
-    op: 'upsert',
+    op: 'insert',
     table: PARKED,
     columns: PARKED.columns.map((c) => c.name),
     values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],

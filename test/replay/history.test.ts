@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { readHistory } from '../../producers/replay/history.ts';
+import { NewerIndex } from '../../producers/replay/newer.ts';
 import { isSelected, rangeOf } from '../../producers/replay/select.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { describeOnStores, resources } from '../fixtures/stores.ts';
@@ -56,6 +57,24 @@ describeOnStores('the history', (open) => {
     const rest = await collect(readHistory(store, { after: some.at(-1) as HistoryRecord }));
     expect(rest.map((r) => r.envelope.id)).toEqual(records.slice(records.length - rest.length).map((r) => r.envelope.id));
     expect(rest[0]?.committedAt).toBe(to);
+    // Times without a fraction are as good.
+    const second = `${to.slice(0, 19)}Z`;
+    const [before, behind] = [await collect(readHistory(store, { to: second })), await collect(readHistory(store, { from: second }))];
+    expect([...before, ...behind].map((r) => r.envelope.id)).toEqual(sent.map((e) => e.id));
+    expect(behind.map((r) => r.committedAt.slice(0, 19) >= to.slice(0, 19))).not.toContain(false);
+  });
+
+  it('knows what is newer than a place, though a later place of the same aggregate was asked for first', async () => {
+    const aggregate = records[0]?.envelope.data.aggregate ?? '';
+    const ofIt = records.filter((r) => r.envelope.data.aggregate === aggregate);
+    const [first, last] = [ofIt[0] as HistoryRecord, ofIt.at(-1) as HistoryRecord];
+    const index = new NewerIndex(store);
+    const later = { committedAt: '2099-01-01T00:00:00.000000Z', position: 0 };
+    await index.look([{ aggregate, place: later }]);
+    expect(index.newerThan(aggregate, later)).toBeUndefined();
+    await index.look([{ aggregate, place: placeOf(first) }]);
+    expect(index.newerThan(aggregate, placeOf(first))).toMatchObject({ submissionId: last.envelope.id });
+    expect(index.newerThan(aggregate, placeOf(last))).toBeUndefined();
   });
 
   it('reads no commit without one of the aggregates, and none that refused nothing', async () => {

@@ -6,6 +6,7 @@ import type { HoldsDeadLetters, Queue } from '../ports/queue/port.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import type { Store } from '../ports/store/port.ts';
+import type { RowChange } from '../producers/replay/diff.ts';
 import { keyCells, type Selection } from '../producers/replay/select.ts';
 import type { SenderParts } from '../producers/replay/sender.ts';
 import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
@@ -90,7 +91,13 @@ export function selectionOf(options: SelectionOptions, resources: ResourceSet): 
 }
 
 /** @throws ConfigError for a time that is none, or a range that holds none */
-export function timesOf({ from, to }: { readonly from: string | undefined; readonly to: string | undefined }): Pick<Selection, 'from' | 'to'> {
+export function timesOf({
+  from,
+  to,
+}: {
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+}): Pick<Selection, 'from' | 'to'> {
   const times = {
     ...(from === undefined ? {} : { from: instantOf('--from', from) }),
     ...(to === undefined ? {} : { to: instantOf('--to', to) }),
@@ -124,7 +131,9 @@ export function segmentsOf(key: string): readonly string[] {
     return key.split('/').map(decodeURIComponent);
   } catch {
     const text = JSON.stringify(key);
-    throw new ConfigError(`the key ${text} has a % that encodes no text: a key is written as in a path, % as %25 and / within a part as %2F`);
+    throw new ConfigError(
+      `the key ${text} has a % that encodes no text: a key is written as in a path, % as %25 and / within a part as %2F`,
+    );
   }
 }
 
@@ -144,4 +153,16 @@ export function printJson(value: unknown): void {
 /** Beside the result: what a script that reads the output does not want there. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+const SIGNS = { insert: '+', update: '~', delete: '-', none: '=', refused: '!' } as const;
+
+/** What would change of a row, for people. */
+export function changeLine({ row, change, fields, why }: RowChange): string {
+  const texts = Object.entries(fields).map(([field, { from, to }]) =>
+    change === 'update'
+      ? `${field}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`
+      : `${field}: ${JSON.stringify(change === 'delete' ? from : to)}`,
+  );
+  return [SIGNS[change], row, ...(why === undefined ? [] : [why]), texts.join(', ')].join('  ').trimEnd();
 }

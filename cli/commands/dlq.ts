@@ -12,8 +12,8 @@ import { attemptsOf } from '../../producers/replay/attempts.ts';
 import { Preview } from '../../producers/replay/diff.ts';
 import { redrive, type Redriven } from '../../producers/replay/redrive.ts';
 import { type Config, ConfigError } from '../config.ts';
-import { changeLine } from './replay.ts';
 import {
+  changeLine,
   note,
   operatorName,
   type OperatorParts,

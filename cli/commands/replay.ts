@@ -6,7 +6,7 @@ import { openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
-import { Preview, type RowChange } from '../../producers/replay/diff.ts';
+import { Preview } from '../../producers/replay/diff.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
 import { ReplayError } from '../../producers/replay/errors.ts';
 import { readLines } from '../../producers/replay/file.ts';
@@ -15,8 +15,18 @@ import type { ReplayProgress, ReplaySpec } from '../../producers/replay/replay.t
 import { isSelected, rangeOf, type Selection } from '../../producers/replay/select.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
-import { note, operatorName, type OperatorParts, print, printJson, selectionOf, type SelectionOptions, withOperator } from '../operator.ts';
-import { applySchema } from '../roles.ts';
+import {
+  changeLine,
+  note,
+  operatorName,
+  type OperatorParts,
+  print,
+  printJson,
+  selectionOf,
+  type SelectionOptions,
+  withOperator,
+} from '../operator.ts';
+import { applySchema } from '../provision.ts';
 
 export interface ReplayOptions extends SelectionOptions {
   readonly file?: string;
@@ -164,17 +174,6 @@ async function preview(parts: OperatorParts, { selection, file, into }: ReplaySp
     }
   }
   note(`${fresh} would be applied or refused, ${known} have their outcome, ${leftOut} were not applied and would be left out`);
-}
-
-const SIGNS = { insert: '+', update: '~', delete: '-', none: '=', refused: '!' } as const;
-
-export function changeLine({ row, change, fields, why }: RowChange): string {
-  const texts = Object.entries(fields).map(([field, { from, to }]) =>
-    change === 'update'
-      ? `${field}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`
-      : `${field}: ${JSON.stringify(change === 'delete' ? from : to)}`,
-  );
-  return [SIGNS[change], row, ...(why === undefined ? [] : [why]), texts.join(', ')].join('  ').trimEnd();
 }
 
 async function* selectedRecords({ store, resources }: OperatorParts, selection: Selection): AsyncGenerator<HistoryRecord> {

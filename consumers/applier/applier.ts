@@ -104,7 +104,9 @@ export function startApplier(parts: ApplierParts): Applier {
     try {
       await untilPasses(
         () =>
-          store.commit([parkedMutation({ id, reason, detail: error.message, attributes, body })], { tag: 'spanway-park' }).catch(ifNotThere),
+          store
+            .commit([parkedMutation({ id, reason, detail: error.message, attributes, body })], { tag: 'spanway-park' })
+            .catch(ifNotThere),
         { signal, backoff: settings.backoff, onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot park a pack; trying again') },
       );
       delivery.ack();

@@ -7,7 +7,7 @@ import { dlqPurge, dlqRedrive } from '../../cli/commands/dlq.ts';
 import { ConfigError, readConfig } from '../../cli/config.ts';
 import { ensureDevelopmentKeys } from '../../cli/keys.ts';
 import { segmentsOf, timesOf } from '../../cli/operator.ts';
-import { provision } from '../../cli/roles.ts';
+import { provision } from '../../cli/provision.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { PARKED, parkedMutation, SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';

@@ -192,8 +192,11 @@ describe('dead letters', () => {
     await pipeline.submit([letter, envelopeOf([orderUpsert('o2', 'of another')], { id: taken.id })]);
     const before = await list();
     const outcomes = async (dryRun: boolean) =>
-      Object.fromEntries((await redriveAll({}, { dryRun }, lost)).map((one) => [one.submissionId, one.reason ?? one.result]));
-    const expected = { [letter.id]: 'applied', [taken.id]: 'idempotency_key_reused' };
+      new Map((await redriveAll({}, { dryRun }, lost)).map((one) => [one.submissionId, one.reason ?? one.result]));
+    const expected = new Map([
+      [letter.id, 'applied'],
+      [taken.id, 'idempotency_key_reused'],
+    ]);
     expect(await outcomes(true)).toEqual(expected);
     expect(await list()).toEqual(before);
     expect(await outcomes(false)).toEqual(expected);

@@ -206,7 +206,13 @@ describe('a replay into the queue', () => {
     await pipeline.submit([late]);
     pipeline.resources.current = resources;
     await pipeline.submit([never, envelopeOf([{ ...orderUpsert('o1', 'before'), op: 'delete' }])]);
-    const sending = { store: pipeline.store, queue: pipeline.queue, resources, sender: pipeline.sender, verifier: () => pipeline.keys.current };
+    const sending = {
+      store: pipeline.store,
+      queue: pipeline.queue,
+      resources,
+      sender: pipeline.sender,
+      verifier: () => pipeline.keys.current,
+    };
     const how = { overNewer: true, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date() };
     for await (const { result } of redrive(sending, {}, how)) expect(result).toBe('applied');
     const path = join(pipeline.folder, 'export.jsonl');

@@ -114,7 +114,8 @@ export async function replay(parts: ReplayParts, { spec, from, save, signal }: R
     const aheadMs = spec.rate === undefined ? 0 : (done / spec.rate) * 1000 - (performance.now() - began);
     if (aheadMs > 0) await sleep(aheadMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
-  return progress;
+  // Nothing that is meant may be left long before the end of the time that is replayed.
+  return progress.fraction === 1 ? progress : keep({ ...progress, fraction: 1 });
 }
 
 interface Results {

@@ -4,7 +4,7 @@ import { type CommitKey, compareInstants, type HistoryRecord } from '../../schem
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import { ReplayError } from './errors.ts';
 import { readLines } from './file.ts';
-import { readHistory } from './history.ts';
+import { lastCommitBefore, readHistory } from './history.ts';
 import type { ReplayProblem, ReplayProgress, ReplaySpec } from './replay.ts';
 import { isSelected, rangeOf } from './select.ts';
 
@@ -34,6 +34,7 @@ export async function* stepsOfHistory(
   const { selection } = spec;
   const { after, startedAt } = progress;
   const to = selection.to !== undefined && compareInstants(selection.to, startedAt) < 0 ? selection.to : startedAt;
+  const lastAt = (await lastCommitBefore(store, to)) ?? to;
   let firstAt = progress.firstAt;
   let commits: (readonly HistoryRecord[])[] = [];
   let [count, looked] = [0, 0];
@@ -41,7 +42,7 @@ export async function* stepsOfHistory(
   const step = (): Step => {
     const { committedAt, commit } = last as CommitKey;
     const first = Date.parse(firstAt ?? committedAt);
-    const spanMs = Date.parse(to) - first;
+    const spanMs = Date.parse(lastAt) - first;
     const fraction = spanMs > 0 ? Math.min(1, (Date.parse(committedAt) - first) / spanMs) : 1;
     return { commits, count, at: { after: { committedAt, commit }, fraction, firstAt: firstAt ?? committedAt }, unreadable: [] };
   };

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
-import { readHistory } from '../../producers/replay/history.ts';
+import { lastCommitBefore, readHistory } from '../../producers/replay/history.ts';
 import { NewerIndex } from '../../producers/replay/newer.ts';
 import { isSelected, rangeOf } from '../../producers/replay/select.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
@@ -57,6 +57,8 @@ describeOnStores('the history', (open) => {
     const rest = await collect(readHistory(store, { after: some.at(-1) as HistoryRecord }));
     expect(rest.map((r) => r.envelope.id)).toEqual(records.slice(records.length - rest.length).map((r) => r.envelope.id));
     expect(rest[0]?.committedAt).toBe(to);
+    expect(await lastCommitBefore(store, to)).toBe(some.at(-1)?.committedAt);
+    expect(await lastCommitBefore(store, records[0]?.committedAt ?? '')).toBeUndefined();
     // Times without a fraction are as good.
     const second = `${to.slice(0, 19)}Z`;
     const [before, behind] = [await collect(readHistory(store, { to: second })), await collect(readHistory(store, { from: second }))];

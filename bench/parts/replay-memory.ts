@@ -24,9 +24,12 @@ export async function measureReplayMemory(say: (line: string) => void, rows: num
     const queue = await memoryOf(child, [folder, 'queue', String(rows)], rows, say);
     say('a rebuild of another database');
     const rebuild = await memoryOf(child, [folder, 'rebuild', String(rows)], rows, say);
-    const named = Object.entries(rebuild).map(([name, value]) => [`rebuild${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`, value]);
+    const named = Object.entries<number>({ ...rebuild }).map(([name, value]): [string, number] => [
+      `rebuild${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`,
+      value,
+    ]);
     return {
-      figures: { rows, ...queue, ...(Object.fromEntries(named) as Record<string, number>) },
+      figures: { rows, ...queue, ...Object.fromEntries(named) },
       ratios: {
         peakToFirstHalf: queue.peakMiB / queue.peakOfFirstHalfMiB,
         rebuildPeakToFirstHalf: rebuild.peakMiB / rebuild.peakOfFirstHalfMiB,

@@ -3,7 +3,7 @@ import { openEvents } from '../ports/events/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import { openTopic } from '../ports/topic/index.ts';
-import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../schemas/envelope/tables.ts';
 import type { ResourceSet } from '../schemas/resource/registry.ts';
 import type { Config } from './config.ts';
 

@@ -6,7 +6,8 @@ import type { DeadLetter as QueueLetter, HoldsDeadLetters } from '../../ports/qu
 import type { Store } from '../../ports/store/port.ts';
 import { checkEnvelope, type Envelope, type HistoryPlace } from '../../schemas/envelope/envelope.ts';
 import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
-import { LEDGER, type Outcome, PARKED, type Verdict } from '../../schemas/envelope/ledger.ts';
+import { Holds } from '../../schemas/envelope/holds.ts';
+import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { attemptsOf, isStanding, readEntries } from './attempts.ts';
@@ -234,11 +235,16 @@ export async function removeParked(store: Store, letter: MessageLetter): Promise
  */
 export async function closeLetter(store: Store, { id, record }: LedgerLetter, by: string, at: string): Promise<boolean> {
   const { value } = await store.readWrite({ tag: 'spanway-dlq-purge' }, async (transaction) => {
-    const [row] = await transaction.read(LEDGER, [[id]], ['entry', 'committed_at']);
-    const [entry, committedAt] = (row ?? []) as readonly string[];
-    if (entry === undefined || committedAt !== record.committedAt) return false;
-    const closed = JSON.stringify({ ...(JSON.parse(entry) as object), closed: { by, at } });
-    transaction.write([{ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values: [id, closed] }]);
+    const [cells] = await transaction.read(LEDGER, [[id]], LEDGER_ENTRY_COLUMNS);
+    const found = cells && readLedgerEntry(cells);
+    if (found?.committedAt !== record.committedAt) return false;
+    const { committedAt: _, ...entry } = found;
+    const { aggregate } = record.envelope.data;
+    // What waited behind it in its aggregate waits no more.
+    const holds = await Holds.read(transaction, entry.turn ? [aggregate] : []);
+    if (entry.turn) holds.pass(aggregate, entry.turn);
+    const values = [id, JSON.stringify({ ...entry, closed: { by, at } })];
+    transaction.write([{ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values }, ...holds.mutations()]);
     return true;
   });
   return value;

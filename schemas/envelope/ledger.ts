@@ -2,6 +2,7 @@
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
+import type { Turn } from './holds.ts';
 
 export const OUTCOMES = ['applied', 'rejected', 'dead_lettered'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
@@ -23,6 +24,7 @@ export const REASONS = [
   'unknown_resource',
   'unknown_failure',
   'newer_applied',
+  'behind_dead_letter',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -37,7 +39,7 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
-const LEDGER_DAYS = 90;
+export const LEDGER_DAYS = 90;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -119,9 +121,6 @@ export function parkedMutation(pack: {
   };
 }
 
-/** The pipeline's own tables, beside the resources'. */
-export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
-
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason?: Reason;
@@ -153,6 +152,8 @@ export interface LedgerEntry extends Verdict {
   readonly attempt?: number;
   /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
   readonly closed?: { readonly by: string; readonly at: string };
+  /** Of a dead letter behind which its aggregate waits. */
+  readonly turn?: Turn;
 }
 
 export interface LedgerWrite {
@@ -162,6 +163,7 @@ export interface LedgerWrite {
   readonly verdict: Verdict;
   /** The ledger has an outcome of it, and this one takes its place. */
   readonly replaces?: boolean;
+  readonly turn?: Turn | undefined;
 }
 
 interface LedgerMutation {
@@ -198,7 +200,7 @@ interface CommitName {
 }
 
 function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: LedgerMutation['op']): LedgerMutation {
-  const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+  const entry = JSON.stringify(entryOf(write, commit, position));
   return { op, table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, committedAt, entry] };
 }
 
@@ -215,12 +217,9 @@ function historyRow({ commit, committedAt }: CommitName, writes: readonly Ledger
   return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
 }
 
-function entryOf(
-  { data, correlationid, time }: Envelope,
-  { outcome, reason, detail }: Verdict,
-  commit: string,
-  position: number,
-): LedgerEntry {
+function entryOf({ envelope, verdict, turn }: LedgerWrite, commit: string, position: number): LedgerEntry {
+  const { data, correlationid, time } = envelope;
+  const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;
   return {
     outcome,
@@ -237,6 +236,7 @@ function entryOf(
     correlationId: correlationid,
     acceptedAt: time,
     ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
+    ...(turn === undefined ? {} : { turn }),
   };
 }
 

@@ -9,7 +9,8 @@ import { ensureDevelopmentKeys } from '../../cli/keys.ts';
 import { segmentsOf, timesOf } from '../../cli/operator.ts';
 import { provision } from '../../cli/provision.ts';
 import { openStore } from '../../ports/store/index.ts';
-import { PARKED, parkedMutation, SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
+import { PARKED, parkedMutation } from '../../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 

@@ -37,7 +37,10 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
-const LEDGER_DAYS = 90;
+export const LEDGER_DAYS = 90;
+
+/** Longer than the rows are kept, so that a row that its age limit removed is told apart from one that is missing. */
+export const SEAL_DAYS = LEDGER_DAYS + 30;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -97,6 +100,28 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
+/**
+ * Seals over the history, each of one interval of it and chained to the one before. Written by the replay worker, one
+ * row in seconds, so that a key in the order of time makes no hot spot.
+ */
+export const SEALS: TableDefinition = {
+  name: 'spanway_seals',
+  columns: [
+    { name: 'number', type: { scalar: 'INT64', array: false }, notNull: true },
+    { name: 'sealed_at', type: timestamp, notNull: true },
+    // What is signed, as JSON: bounds, count, Merkle root, the hash of the seal before.
+    { name: 'seal', type: string(), notNull: true },
+    { name: 'hash', type: string(64), notNull: true },
+    { name: 'signature', type: string(256), notNull: true },
+    // The leaves under the root, a line each: so a row that differs can be named.
+    { name: 'entries', type: string(), notNull: true },
+  ],
+  primaryKey: ['number'],
+  indexes: [],
+  rowDeletionPolicy: { column: 'sealed_at', days: SEAL_DAYS },
+  adopted: false,
+};
+
 /** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
 export function parkedMutation(pack: {
   readonly id: string;
@@ -120,7 +145,7 @@ export function parkedMutation(pack: {
 }
 
 /** The pipeline's own tables, beside the resources'. */
-export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
+export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED, SEALS];
 
 export interface Verdict {
   readonly outcome: Outcome;
@@ -211,7 +236,8 @@ function mutationsAt(
   return [...rows, { op: 'insert', table: COMMITS, columns: COMMIT_COLUMNS, values: history }];
 }
 
-function entryOf(
+/** The entry of one try of a submission. */
+export function entryOf(
   { data, correlationid, time }: Envelope,
   { outcome, reason, detail }: Verdict,
   commit: string,

@@ -13,7 +13,7 @@ export const PACK_KEYS = 'pack-signing-keys';
 /** Checks packs signed with Ed25519: the appliers have it. */
 const PACK_VERIFICATION_KEYS = 'pack-verification-keys';
 /** Signs seals: the replay workers have it, and with HMAC who verifies. */
-const SEAL_KEYS = 'seal-signing-keys';
+export const SEAL_KEYS = 'seal-signing-keys';
 /** Checks seals signed with Ed25519: who verifies has it. */
 const SEAL_VERIFICATION_KEYS = 'seal-verification-keys';
 /** Makes receipt ids: the gateway alone has it. */

@@ -21,7 +21,7 @@ import { createIdentity, type Identity, type IssuerSettings } from '../producers
 import { startSealer } from '../producers/replay/seals/sealer.ts';
 import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
-import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../schemas/envelope/tables.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';

@@ -2,6 +2,7 @@
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
+import type { Turn } from './holds.ts';
 
 export const OUTCOMES = ['applied', 'rejected', 'dead_lettered'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
@@ -23,6 +24,7 @@ export const REASONS = [
   'unknown_resource',
   'unknown_failure',
   'newer_applied',
+  'behind_dead_letter',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -38,9 +40,6 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
 export const LEDGER_DAYS = 90;
-
-/** Longer than the rows are kept, so that a row that its age limit removed is told apart from one that is missing. */
-export const SEAL_DAYS = LEDGER_DAYS + 30;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -100,28 +99,6 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
-/**
- * Seals over the history, each of one interval of it and chained to the one before. Written by the replay worker, one
- * row in seconds, so that a key in the order of time makes no hot spot.
- */
-export const SEALS: TableDefinition = {
-  name: 'spanway_seals',
-  columns: [
-    { name: 'number', type: { scalar: 'INT64', array: false }, notNull: true },
-    { name: 'sealed_at', type: timestamp, notNull: true },
-    // What is signed, as JSON: bounds, count, Merkle root, the hash of the seal before.
-    { name: 'seal', type: string(), notNull: true },
-    { name: 'hash', type: string(64), notNull: true },
-    { name: 'signature', type: string(256), notNull: true },
-    // The leaves under the root, a line each: so a row that differs can be named.
-    { name: 'entries', type: string(), notNull: true },
-  ],
-  primaryKey: ['number'],
-  indexes: [],
-  rowDeletionPolicy: { column: 'sealed_at', days: SEAL_DAYS },
-  adopted: false,
-};
-
 /** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
 export function parkedMutation(pack: {
   readonly id: string;
@@ -143,9 +120,6 @@ export function parkedMutation(pack: {
     values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],
   };
 }
-
-/** The pipeline's own tables, beside the resources'. */
-export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED, SEALS];
 
 export interface Verdict {
   readonly outcome: Outcome;
@@ -175,6 +149,8 @@ export interface LedgerEntry extends Verdict {
   readonly attempt?: number;
   /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
   readonly closed?: { readonly by: string; readonly at: string };
+  /** Of a dead letter behind which its aggregate waits. */
+  readonly turn?: Turn;
 }
 
 export interface LedgerWrite {
@@ -184,6 +160,7 @@ export interface LedgerWrite {
   readonly verdict: Verdict;
   /** The ledger has an outcome of it, and this one takes its place. */
   readonly replaces?: boolean;
+  readonly turn?: Turn | undefined;
 }
 
 interface LedgerMutation {
@@ -221,7 +198,7 @@ function mutationsAt(
   opOf: (write: LedgerWrite) => LedgerMutation['op'],
 ): LedgerMutation[] {
   const rows = writes.map((write, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+    const entry = JSON.stringify(entryOf(write, commit, position));
     return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
   });
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
@@ -238,11 +215,12 @@ function mutationsAt(
 
 /** The entry of one try of a submission. */
 export function entryOf(
-  { data, correlationid, time }: Envelope,
-  { outcome, reason, detail }: Verdict,
+  { envelope, verdict, turn }: Pick<LedgerWrite, 'envelope' | 'verdict' | 'turn'>,
   commit: string,
   position: number,
 ): LedgerEntry {
+  const { data, correlationid, time } = envelope;
+  const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;
   return {
     outcome,
@@ -259,6 +237,7 @@ export function entryOf(
     correlationId: correlationid,
     acceptedAt: time,
     ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
+    ...(turn === undefined ? {} : { turn }),
   };
 }
 

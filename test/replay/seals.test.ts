@@ -11,10 +11,14 @@ import { Sealer } from '../../producers/replay/seals/sealer.ts';
 import { readLastSeal, readSeals, type SealRecord } from '../../producers/replay/seals/seal.ts';
 import { type Expected, type Finding, type Verified, verifyDatabase, verifyLines } from '../../producers/replay/seals/verify.ts';
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../../schemas/envelope/ed25519.ts';
-import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
 import { commitRowKey } from '../../schemas/envelope/history.ts';
 import { type PackSigner, type PackVerifier, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
-import { COMMITS, LEDGER, SEALS, SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
+import { COMMITS, LEDGER } from '../../schemas/envelope/ledger.ts';
+import { SEALS } from '../../schemas/envelope/seals.ts';
+import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
+import orders from '../../schemas/orders.ts';
+import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
@@ -415,6 +419,17 @@ function sealing(open: () => Promise<Open>): void {
     const values = [refused.id, committedAt, JSON.stringify(entry)];
     await store.commit([{ op: 'update', table: LEDGER, columns: ['submission_id', 'committed_at', 'entry'], values }], TAG);
     expect((await verified(store)).found).toMatchObject([{ kind: 'row_changed', submissionId: refused.id, table: 'spanway_ledger' }]);
+  });
+
+  it('takes dead letters that wait for each other for what they are', async () => {
+    // The applier has not the resource of the lines, so the first is a dead letter, and the second waits behind it.
+    const set = new ResourceSet([{ ...orders, onDeadLetter: 'wait' }]);
+    const line: Mutation = { op: 'upsert', resource: 'order-lines', key: ['w', '1'], value: { sku: 's', quantity: '1', unitPrice: null } };
+    const letters = [envelopeOf([orderUpsert('w'), line]), envelopeOf([orderUpsert('w')])];
+    const settled = await applyAll(store, letters, { batch: 1, set });
+    expect(settled.map((s) => s.verdict.reason)).toEqual(['unknown_resource', 'behind_dead_letter']);
+    await sealAll(store);
+    expect(await verified(store)).toMatchObject({ found: [], rows: 14, unsealed: 0 });
   });
 
   describe('an export', () => {

@@ -35,7 +35,7 @@ function auditedCommit({ committedAt, commit }: CommitKey, cells: readonly Cell[
     const records = readCommit(key, cells);
     const rows = records.map((record): AuditedRow => {
       const text = rowText(record);
-      const expected = entryOf(record.envelope, record.verdict, commit, record.position);
+      const expected = entryOf(record, commit, record.position);
       return { ...entryOfRow(record, text), text, expected, isRedrive: record.envelope.data.redrive !== undefined };
     });
     const aggregates = records.map(({ envelope }) => envelope.data.aggregate);
@@ -67,8 +67,8 @@ async function compareEntry(store: Store, row: AuditedRow, [text, committedAt]: 
   if (!entry) return { state: 'changed', why: 'its entry cannot be read' };
   const { commit, position } = row.expected;
   if (entry.commit === commit && entry.position === position && committedAt === row.committedAt) {
-    // Who closed a letter, and when, is no fact of the submission: see `spanway dlq purge`.
-    const { closed: _closed, ...rest } = entry;
+    // Who closed a letter (`spanway dlq purge`), and behind which it waits, is written here alone.
+    const { closed: _closed, turn: _turn, ...rest } = entry;
     const facts: Partial<LedgerEntry> = rest;
     const differing = namesOf(facts, row.expected).find((name) => JSON.stringify(facts[name]) !== JSON.stringify(row.expected[name]));
     return differing === undefined ? { state: 'stands' } : { state: 'changed', why: `its entry has another ${differing}` };

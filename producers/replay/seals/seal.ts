@@ -1,7 +1,7 @@
 /** A seal: what an interval of history held when it was closed, signed, and chained to the seal before. */
 import type { AsOf, Store, StoreMutation } from '../../../ports/store/port.ts';
 import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
-import { SEALS } from '../../../schemas/envelope/ledger.ts';
+import { SEALS } from '../../../schemas/envelope/seals.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { ReplayError } from '../errors.ts';
 import { MerkleTree } from './merkle.ts';

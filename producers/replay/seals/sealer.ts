@@ -6,7 +6,7 @@ import type { RunningWorker } from '../../../ports/jobs/port.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import { compareInstants } from '../../../schemas/envelope/history.ts';
 import type { PackSigner } from '../../../schemas/envelope/key-ring.ts';
-import { SEAL_DAYS } from '../../../schemas/envelope/ledger.ts';
+import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
 import { ReplayError } from '../errors.ts';
 import { readHistory } from '../history.ts';
 import { entryOfRow, rowText } from './rows.ts';

@@ -5,7 +5,8 @@
 import type { Store } from '../../../ports/store/port.ts';
 import { type CommitKey, compareInstants } from '../../../schemas/envelope/history.ts';
 import type { PackVerifier } from '../../../schemas/envelope/key-ring.ts';
-import { LEDGER_DAYS, SEAL_DAYS } from '../../../schemas/envelope/ledger.ts';
+import { LEDGER_DAYS } from '../../../schemas/envelope/ledger.ts';
+import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
 import { ReplayError } from '../errors.ts';
 import { type AuditedRow, compareLedger, LedgerCensus, readAudited } from './audited.ts';
 import { type Entry, entryText, readEntry } from './rows.ts';

@@ -12,19 +12,11 @@ import { type AuditedRow, compareLedger, LedgerCensus, readAudited } from './aud
 import { type Entry, entryText, readEntry } from './rows.ts';
 import { areUnderRoot, CHAIN_START, faultOf, readLastSeal, readSeals, type SealRecord, type SealRow } from './seal.ts';
 
-export const FINDING_KINDS = [
-  'row_changed',
-  'row_missing',
-  'row_added',
-  'seal_changed',
-  'seal_missing',
-  'chain_broken',
-  'line_unreadable',
-] as const;
+type FindingKind = 'row_changed' | 'row_missing' | 'row_added' | 'seal_changed' | 'seal_missing' | 'chain_broken' | 'line_unreadable';
 
 /** One thing that is not as it was sealed. */
 export interface Finding {
-  readonly kind: (typeof FINDING_KINDS)[number];
+  readonly kind: FindingKind;
   readonly why: string;
   /** The number of the seal. */
   readonly seal?: number;

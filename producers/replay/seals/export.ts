@@ -82,8 +82,12 @@ export function readExportLine(text: string): ExportLine {
   }
   const line = (typeof parsed === 'object' && parsed !== null ? parsed : {}) as Record<string, unknown>;
   const { seal, hash, signature, entries, submissionId, committedAt } = line;
-  if (isSeal(seal) && typeof hash === 'string' && typeof signature === 'string' && Array.isArray(entries))
-    return { seal, hash, signature, entries: entries as string[] };
+  if (isSeal(seal) && typeof hash === 'string' && typeof signature === 'string' && isTexts(entries))
+    return { seal, hash, signature, entries };
   if (typeof submissionId === 'string' && typeof committedAt === 'string') return { submissionId, committedAt, hash: sha256Hex(text) };
   return { unreadable: 'it is neither a seal nor a row' };
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((one) => typeof one === 'string');
 }

@@ -197,14 +197,9 @@ class Check {
       this.report({ kind: 'seal_changed', seal, why: `${why ?? ''}; its rows cannot be checked` });
       return undefined;
     }
-    const previous =
-      number === 1
-        ? CHAIN_START
-        : before?.number === number - 1 && before.record
-          ? { hash: before.record.hash, to: before.record.seal.to }
-          : undefined;
+    const previous = number === 1 ? CHAIN_START.hash : before?.number === number - 1 ? before.record?.hash : undefined;
     // Of a seal before that is changed itself, that was said.
-    if (previous && previous.hash !== record.seal.previous && this.#isSound(before))
+    if (previous !== undefined && previous !== record.seal.previous && this.#isSound(before))
       this.report({ kind: 'chain_broken', seal, why: `it does not follow seal ${number - 1} as that is there` });
     this.#count.seals += 1;
     this.#first ??= record;

@@ -5,7 +5,7 @@ import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
 import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import { rowCacheKey, versionOf } from '../../schemas/resource/row-cache.ts';
-import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Settled, Work } from './work.ts';
 
 interface Announcement {

@@ -14,7 +14,7 @@ import { parkedMutation } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import type { PackError } from '../../schemas/errors.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import { untilPasses } from '../backoff.ts';
+import { untilPasses } from '../../ports/backoff.ts';
 import { Announcer } from './announce.ts';
 import { type ApplyContext, type ApplySettings, applyBatch } from './apply.ts';
 import { Breaker } from './breaker.ts';

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { StoreError } from '../../ports/errors.ts';
 import type { CommitOptions, Store, StoreMutation } from '../../ports/store/port.ts';
 import { ledgerMutations, type Verdict } from '../../schemas/envelope/ledger.ts';
-import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Breaker } from './breaker.ts';
 import { applyReadWrite } from './read-write.ts';
 import type { Settled, Work } from './work.ts';

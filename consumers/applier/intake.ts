@@ -3,7 +3,8 @@
  * while the keys are read again, if it is signed with one that is not known, so that a rotation parks nothing and
  * reorders nothing; and until it is parked, so that what is applied behind it is newer by the time of its commit.
  */
-import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { LRUCache } from 'lru-cache';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Delivery } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
@@ -18,7 +19,10 @@ export interface PackKeys {
 
 export interface IntakeSettings {
   readonly backoff: BackoffSettings;
-  /** How long a key is looked for before its pack is parked: longer than a secret takes to reach every process. */
+  /**
+   * How long a key is looked for before its packs are parked: longer than a secret takes to reach every process. All
+   * packs of one key share it, so that one whose key never comes costs its shard this once.
+   */
   readonly keyPatienceMs: number;
 }
 
@@ -32,10 +36,16 @@ interface IntakeParts {
   readonly keyMissing: (delivery: Delivery, error: Error) => void;
 }
 
+/** Keys that are not known are remembered for as long as packs name them, and an hour; at most so many. */
+const MISSING_MS = 3_600_000;
+const MAX_MISSING = 1000;
+
 export class Intake {
   readonly #parts: IntakeParts;
   /** By shard, those behind a pack that cannot be opened. */
   readonly #held = new Map<string, Delivery[]>();
+  /** By the id of a key, since when it is looked for; by `performance.now()`. */
+  readonly #missing = new LRUCache<string, number>({ max: MAX_MISSING, ttl: MISSING_MS, updateAgeOnGet: true });
 
   constructor(parts: IntakeParts) {
     this.#parts = parts;
@@ -80,10 +90,13 @@ export class Intake {
   /** Why it cannot be opened with the keys as they are read by then. */
   async #lookForKey(delivery: Delivery): Promise<PackError | undefined> {
     const { keys, settings, signal, keyMissing } = this.#parts;
-    const until = performance.now() + settings.keyPatienceMs;
+    const [, keyId = ''] = delivery.attributes['signature']?.split(';') ?? [];
+    const since = this.#missing.get(keyId) ?? performance.now();
+    this.#missing.set(keyId, since);
     const look = async (): Promise<PackError | undefined> => {
       const error = this.#open(delivery, await keys.refresh());
-      if (error?.code === 'unknown_key' && performance.now() < until) throw error;
+      if (error?.code !== 'unknown_key') this.#missing.delete(keyId);
+      else if (performance.now() < since + settings.keyPatienceMs) throw error;
       return error;
     };
     return untilPasses(look, { signal, backoff: settings.backoff, onFailure: (failure) => keyMissing(delivery, failure) });

@@ -15,7 +15,7 @@ import {
   type Verdict,
 } from '../../schemas/envelope/ledger.ts';
 import { mergePatch } from '../../schemas/resource/merge-patch.ts';
-import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../../schemas/resource/table.ts';
 import { mayReplace, NewerApplied } from './redrive.ts';
 import { WaitingLine } from './waiting.ts';
 import type { PlannedWrite, Settled, Work } from './work.ts';
@@ -182,7 +182,7 @@ export function decide(work: Work, rows: Rows): { readonly verdict: Verdict; rea
 function refusalOf({ resource, mutation, ifMatch }: PlannedWrite, row: RowState): Verdict | undefined {
   if (ifMatch !== undefined) {
     const version = row === 'absent' || !resource.version ? undefined : row.get(resource.version.column);
-    if (row === 'absent' || (ifMatch !== '*' && version !== ifMatch)) {
+    if (row === 'absent' || (ifMatch !== '*' && (version !== ifMatch || ifMatch === COMMIT_TIMESTAMP))) {
       const detail = row === 'absent' ? 'there is no row' : 'the row has another version';
       return { outcome: 'rejected', reason: 'precondition_failed', detail };
     }
@@ -206,7 +206,7 @@ function merged({ mutation, merge }: PlannedWrite, row: RowState): StoreMutation
 
 function after(mutation: StoreMutation, row: RowState): RowState {
   if (mutation.op === 'delete') return 'absent';
-  // The version is not known before the commit: COMMIT_TIMESTAMP equals no entity tag.
+  // The version is not known before the commit, and COMMIT_TIMESTAMP in its place matches no entity tag.
   const written = mutation.columns.map((column, i) => [column, mutation.values[i] ?? null] as const);
   return new Map([...(row === 'absent' ? [] : row), ...written]);
 }

@@ -9,7 +9,6 @@ import { COMMIT_RECORD_COLUMNS, commitRowKey, type HistoryRecord, readCommit } f
 import { COMMITS, recordedMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
-import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { planWork } from './plan.ts';
 import { decide, readRows } from './read-write.ts';
 import type { Plan, Work } from './work.ts';
@@ -78,7 +77,10 @@ function asItWas(plan: Plan, committedAt: string): Plan {
       mutation:
         mutation.op === 'delete'
           ? mutation
-          : { ...mutation, values: mutation.values.map((cell) => (cell === COMMIT_TIMESTAMP ? committedAt : cell)) },
+          : {
+              ...mutation,
+              values: mutation.values.map((cell, i) => (mutation.columns[i] === write.resource.version?.column ? committedAt : cell)),
+            },
     })),
   };
 }

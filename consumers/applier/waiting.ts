@@ -36,7 +36,7 @@ export class WaitingLine {
 
   #isBehind({ envelope: { id, data } }: Work): boolean {
     const turn = this.#ledger.get(id)?.turn;
-    if (turn) return this.#holds.standing(data.aggregate, turn) === 'waiting';
+    if (turn && this.#holds.has(data.aggregate, turn)) return this.#holds.isBehind(data.aggregate, turn);
     // What ended elsewhere before the first of them, in a pack that was parked or as a rejection, stands before them.
     const heldAt = this.#holds.heldAt(data.aggregate);
     return !data.redrive || (heldAt !== undefined && compareInstants(data.redrive.first.committedAt, heldAt) > 0);
@@ -51,7 +51,7 @@ export class WaitingLine {
       return undefined;
     }
     const { turn } = before ?? {};
-    if (turn && this.#holds.standing(data.aggregate, turn) !== 'settled') return turn;
+    if (turn && this.#holds.has(data.aggregate, turn)) return turn;
     // An operator's try that fails again does not stop an aggregate which went on meanwhile.
     const isNew = verdict.reason === 'behind_dead_letter' || (!before && verdict.reason !== 'newer_applied');
     return work.waits && isNew ? this.#holds.take(data.aggregate, id) : undefined;

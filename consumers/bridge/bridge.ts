@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import type { Queue, QueueMessage } from '../../ports/queue/port.ts';
 import type { Publisher } from '../../ports/topic/port.ts';
-import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import { Deletes } from './deletes.ts';
 import { byShard, type Forwarding, forwardShard } from './forward.ts';
 

@@ -8,7 +8,7 @@ import type { QueueMessage } from '../../ports/queue/port.ts';
 import type { Publisher, TopicCapabilities, TopicMessage } from '../../ports/topic/port.ts';
 import { correlationIdsIn, readPackAttributes } from '../../schemas/envelope/pack.ts';
 import { SpanwayError } from '../../schemas/errors.ts';
-import { type BackoffSettings, untilPasses } from '../backoff.ts';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 
 export interface Forwarding {
   readonly publisher: Publisher;

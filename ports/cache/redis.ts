@@ -1,4 +1,5 @@
 /** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. */
+import { pauseMs } from '../backoff.ts';
 import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
@@ -165,7 +166,7 @@ function makeConnection(place: Place): Connection {
     socketTimeout: ANSWER_WITHIN_MS,
     // Subscriptions knows which channels are still wanted.
     autoResubscribe: false,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, MAX_RECONNECT_MS) * (0.5 + Math.random() / 2),
+    retryStrategy: (attempt) => pauseMs({ minMs: 100, maxMs: MAX_RECONNECT_MS }, attempt),
     // After a failover the old primary still answers, and takes no writes.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });

@@ -25,6 +25,11 @@ interface Row {
 }
 
 const TRANSIENT: Meaning = { failure: 'transient' };
+/**
+ * No access token could be fetched, and nothing was sent. Its code is 2, or the HTTP status of the token's endpoint:
+ * https://github.com/grpc/grpc-node/blob/master/packages/grpc-js/src/load-balancing-call.ts
+ */
+const NO_TOKEN = /Getting metadata from plugin failed/;
 const UNKNOWN: Meaning = { failure: 'unknown' };
 const refused = (reason: Reason): Meaning => ({ failure: 'refused', reason });
 const SCHEMA: Meaning = { failure: 'unknown', advice: 'run "spanway schema apply"' };
@@ -149,7 +154,9 @@ export function spannerStoreError(error: unknown, where: string): StoreError {
   // Without the "5 NOT_FOUND: " that gRPC puts before it.
   const text = message.replace(/^\d+ [A-Z_]+: /, '');
   const row = code === undefined ? { name: 'client', messages: clientMessages, otherwise: UNKNOWN } : table[code];
-  const meaning = row?.messages?.find(([pattern]) => pattern.test(text))?.[1] ?? row?.otherwise ?? UNKNOWN;
+  const meaning = NO_TOKEN.test(text)
+    ? TRANSIENT
+    : (row?.messages?.find(([pattern]) => pattern.test(text))?.[1] ?? row?.otherwise ?? UNKNOWN);
   return new StoreError(
     meaning.failure,
     `${where}: ${row?.name ?? `code ${code}`}: ${text}${meaning.advice ? ` (${meaning.advice})` : ''}`,

@@ -5,6 +5,7 @@
  * another one of it; and when its lease ends, it comes again with the later ones behind it. Why not everywhere:
  * docs/decisions/pubsub-pull.md.
  */
+import { pauseMs } from '../backoff.ts';
 import { v1 } from '@google-cloud/pubsub';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
@@ -26,8 +27,7 @@ const EXTEND_MS = 3_000;
 const GIVE_BACK_SECONDS = 1;
 const CALL_TIMEOUT_MS = 5_000;
 /** Pause after a call that failed, doubled at each failure in a row. */
-const PAUSE_MS = 100;
-const MAX_PAUSE_MS = 5_000;
+const BACKOFF = { minMs: 100, maxMs: 5_000 };
 
 export class PubsubPuller implements Subscriber {
   readonly #subscription: string;
@@ -72,17 +72,17 @@ export class PubsubPuller implements Subscriber {
   async #pull(): Promise<void> {
     const { signal } = this.#stop;
     for (let failures = 0; !signal.aborted;) {
-      let pauseMs = IDLE_MS;
+      let waitMs = IDLE_MS;
       try {
         const arrivals = this.#deliveries.full ? [] : await this.#arrivals();
         failures = 0;
-        if (arrivals.length > 0) pauseMs = 0;
+        if (arrivals.length > 0) waitMs = 0;
         this.#deliveries.arrive(arrivals);
       } catch (error) {
         this.#deliveries.report(error as Error);
-        pauseMs = backoffMs((failures += 1));
+        waitMs = pauseMs(BACKOFF, (failures += 1));
       }
-      await sleep(pauseMs, undefined, { signal }).catch(() => {});
+      await sleep(waitMs, undefined, { signal }).catch(() => {});
     }
   }
 
@@ -121,7 +121,7 @@ export class PubsubPuller implements Subscriber {
         failures = 0;
       } catch (error) {
         this.#deliveries.report(error as Error);
-        await sleep(backoffMs((failures += 1)));
+        await sleep(pauseMs(BACKOFF, (failures += 1)));
       }
     }
     this.#acking = undefined;
@@ -172,8 +172,4 @@ export class PubsubPuller implements Subscriber {
       ),
     );
   }
-}
-
-function backoffMs(failures: number): number {
-  return Math.min(PAUSE_MS * 2 ** (failures - 1), MAX_PAUSE_MS) * (0.5 + Math.random() / 2);
 }

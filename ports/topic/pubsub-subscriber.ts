@@ -1,4 +1,5 @@
 /** The subscriber on Pub/Sub: streaming pull, with the port's own flow control and order on top of the client's. */
+import { pauseMs } from '../backoff.ts';
 import { Duration, SubscriptionCloseBehaviors, type Message, type PubSub, type Subscription } from '@google-cloud/pubsub';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
 import { once, reached, unavailable, within, type PubsubConfig } from './pubsub-client.ts';
@@ -15,8 +16,7 @@ const MAX_EXTENSION_HOURS = 24;
 /** Acks are gathered this long for one request. */
 const ACK_BATCH_MS = 10;
 /** Pause before pulling again after the client has given up a stream, doubled at each failure in a row. */
-const REOPEN_MS = 500;
-const MAX_REOPEN_MS = 30_000;
+const REOPEN = { minMs: 500, maxMs: 30_000 };
 /** Of what is left of stop's deadline, the part the client's own close gets. */
 const CLOSE_SHARE = 0.8;
 const PING_TIMEOUT_MS = 10_000;
@@ -83,9 +83,8 @@ export class PubsubSubscriber implements Subscriber {
     // The client has nacked what it delivered. What was handed out stays with its handler and comes again besides.
     this.#subscription?.removeAllListeners('message');
     this.#deliveries.dropWaiting();
-    const pauseMs = Math.min(REOPEN_MS * 2 ** this.#failures, MAX_REOPEN_MS) * (0.5 + Math.random() / 2);
     this.#failures += 1;
-    this.#reopen = setTimeout(() => this.#pull(limits), pauseMs);
+    this.#reopen = setTimeout(() => this.#pull(limits), pauseMs(REOPEN, this.#failures));
   }
 
   pause(): void {

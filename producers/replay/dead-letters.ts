@@ -123,8 +123,9 @@ export function ledgerLetter(record: HistoryRecord): LedgerLetter {
 
 /** Oldest first, by the time when they were parked. Memory grows with their number, by their ids alone. */
 export async function* parkedLetters(store: Store, selection: LetterSelection): AsyncGenerator<MessageLetter> {
-  const ids = selection.ids?.flatMap((id) => (id.startsWith(PARKED_PREFIX) ? [id.slice(PARKED_PREFIX.length)] : []));
-  const inOrder = ids ?? (await parkedIds(store));
+  const { ids } = selection;
+  if (ids?.every((id) => !id.startsWith(PARKED_PREFIX)) === true) return;
+  const inOrder = (await parkedIds(store)).filter((id) => ids?.includes(`${PARKED_PREFIX}${id}`) ?? true);
   for (let at = 0; at < inOrder.length; at += PARKED_ROWS) {
     const keys = inOrder.slice(at, at + PARKED_ROWS).map((id) => [id]);
     const rows = await store.read(PARKED, keys, ['parked_id', 'parked_at', 'reason', 'detail', 'attributes', 'body']);

@@ -63,13 +63,19 @@ interface Candidate extends Awaited {
   readonly attempt: number;
 }
 
+/** A letter of the ledger, by where it is. */
+interface Placed extends CommitKey {
+  readonly position: number;
+  readonly place: HistoryPlace;
+  readonly aggregate: string;
+}
+
 const BATCH = 200;
 
-/** Every selected letter, those of the ledger first. */
+/** Every selected letter: those of the ledger and the parked ones by their places, then the queue's. */
 export async function* redrive(parts: RedriveParts, selection: LetterSelection, options: RedriveOptions): AsyncGenerator<Redriven> {
   const redriver = new Redriver(parts, options);
-  yield* redriver.ledger(selection);
-  yield* redriver.parked(selection);
+  yield* redriver.stored(selection);
   yield* redriver.queue(selection);
 }
 
@@ -84,19 +90,32 @@ class Redriver {
     this.#newer = new NewerIndex(parts.store);
   }
 
-  async *ledger(selection: LetterSelection): AsyncGenerator<Redriven> {
-    // Places first, without the envelopes: letters that were redriven before stand behind where they belong.
-    const found: (CommitKey & { position: number; place: HistoryPlace; aggregate: string })[] = [];
+  async *stored(selection: LetterSelection): AsyncGenerator<Redriven> {
+    const left = await this.#placesOf(selection);
+    for await (const letter of parkedLetters(this.#parts.store, selection)) {
+      const later = left.findIndex(({ place }) => comparePlaces(place, letter.place) >= 0);
+      yield* this.#ledger(left.splice(0, later === -1 ? left.length : later));
+      const { results, isDone } = await this.#message(letter, selection);
+      yield* results;
+      if (isDone) await removeParked(this.#parts.store, letter);
+    }
+    yield* this.#ledger(left);
+  }
+
+  /** Of the ledger's letters, in order, without the envelopes: those that were redriven before stand behind where they belong. */
+  async #placesOf(selection: LetterSelection): Promise<Placed[]> {
+    const found: Placed[] = [];
     for await (const { record, place } of ledgerLetters(this.#parts, selection)) {
       const { committedAt, commit, position, envelope } = record;
       found.push({ committedAt, commit, position, place, aggregate: envelope.data.aggregate });
     }
-    if (found.length === 0) return;
-    found.sort((a, b) => comparePlaces(a.place, b.place));
-    await this.#newer.look(found);
-    for (let at = 0; at < found.length; at += BATCH) {
-      const batch = found.slice(at, at + BATCH);
-      const letters = (await readRecords(this.#parts.store, batch)).map(ledgerLetter);
+    if (found.length > 0) await this.#newer.look(found);
+    return found.sort((a, b) => comparePlaces(a.place, b.place));
+  }
+
+  async *#ledger(placed: readonly Placed[]): AsyncGenerator<Redriven> {
+    for (let at = 0; at < placed.length; at += BATCH) {
+      const letters = (await readRecords(this.#parts.store, placed.slice(at, at + BATCH))).map(ledgerLetter);
       letters.sort((a, b) => comparePlaces(a.place, b.place));
       yield* await this.#send(
         letters.map(({ id, place, attempt, record: { envelope, commit, committedAt } }) => ({
@@ -107,14 +126,6 @@ class Redriver {
           replaces: { commit, committedAt },
         })),
       );
-    }
-  }
-
-  async *parked(selection: LetterSelection): AsyncGenerator<Redriven> {
-    for await (const letter of parkedLetters(this.#parts.store, selection)) {
-      const { results, isDone } = await this.#message(letter, selection);
-      yield* results;
-      if (isDone) await removeParked(this.#parts.store, letter);
     }
   }
 

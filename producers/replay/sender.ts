@@ -1,6 +1,6 @@
 /** Envelopes to the queue as the gateway sends them: packs by shard, signed, each shard in its order. */
 import { randomUUID } from 'node:crypto';
-import pRetry from 'p-retry';
+import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Queue, QueueEntry } from '../../ports/queue/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
@@ -15,7 +15,7 @@ export interface SenderSettings {
   /** Body of one pack, in bytes; an envelope that is larger goes alone. */
   readonly maxPackBytes: number;
   /** Waits between tries of a send that failed. */
-  readonly backoff: { readonly minMs: number; readonly maxMs: number };
+  readonly backoff: BackoffSettings;
 }
 
 export interface SenderParts {
@@ -78,22 +78,13 @@ function countThatFit(texts: readonly string[], { maxPackEnvelopes, maxPackBytes
 /** Entries of different shards. Those not acknowledged are sent again under their deduplication ids. */
 async function sendEntries({ queue, settings, signal, onFailure }: SenderParts, entries: readonly QueueEntry[]): Promise<void> {
   let left = entries;
-  await pRetry(
-    async () => {
-      const results = await queue.send(left);
-      left = left.filter((_, i) => results[i]?.status !== 'ok');
-      const failed = results.find((result) => result.status !== 'ok');
-      if (failed) throw failed.error;
-    },
-    {
-      retries: Number.POSITIVE_INFINITY,
-      minTimeout: settings.backoff.minMs,
-      maxTimeout: settings.backoff.maxMs,
-      randomize: true,
-      signal,
-      // A message that breaks a limit of the queue is not mended by another try.
-      shouldRetry: ({ error }) => !(error instanceof SpanwayError && error.code === 'queue_misuse'),
-      onFailedAttempt: ({ error, attemptNumber }) => onFailure(error, attemptNumber),
-    },
-  );
+  const send = async (): Promise<void> => {
+    const results = await queue.send(left);
+    left = left.filter((_, i) => results[i]?.status !== 'ok');
+    const failed = results.find((result) => result.status !== 'ok');
+    if (failed) throw failed.error;
+  };
+  // A message that breaks a limit of the queue is not mended by another try.
+  const when = (error: Error): boolean => !(error instanceof SpanwayError && error.code === 'queue_misuse');
+  await untilPasses(send, { signal, backoff: settings.backoff, when, onFailure });
 }

@@ -1,6 +1,7 @@
 /** The replay worker: runs replays as jobs, from their last checkpoint, until they are done, paused or cancelled. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { type BackoffSettings, pauseMs } from '../../ports/backoff.ts';
 import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import type { JobRun, Jobs, RunningWorker } from '../../ports/jobs/port.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
@@ -19,7 +20,7 @@ export interface ReplayWorkerParts {
     /** Jobs run at once. */
     readonly concurrency: number;
     readonly outcomeMs: number;
-    readonly backoff: { readonly minMs: number; readonly maxMs: number };
+    readonly backoff: BackoffSettings;
   };
 }
 
@@ -72,9 +73,8 @@ async function runReplay(parts: ReplayWorkerParts, job: JobRun): Promise<void> {
       } catch (err) {
         if (signal.aborted || !passes(err)) throw err;
         failures += 1;
-        const waitMs = Math.min(settings.backoff.maxMs, settings.backoff.minMs * 2 ** failures) * (0.5 + Math.random() / 2);
         log.warn({ err, job: id, attempt: failures }, 'a replay cannot go on; trying again from its last step');
-        await sleep(waitMs, undefined, { signal });
+        await sleep(pauseMs(settings.backoff, failures), undefined, { signal });
       }
     }
   } catch (err) {

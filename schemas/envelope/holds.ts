@@ -98,11 +98,19 @@ export class Holds {
     return this.#found.get(aggregate)?.heldAt;
   }
 
-  /** Whether a turn is `next`, `waiting` behind others, or `settled`: passed, or of a hold that is gone. */
-  standing(aggregate: string, turn: Turn): 'next' | 'waiting' | 'settled' {
+  /** Whether a turn is of the hold that the aggregate has now. */
+  has(aggregate: string, turn: Turn): boolean {
+    return this.#now.get(aggregate)?.id === turn.hold;
+  }
+
+  /** Whether one that is not settled stands before it; a purged one, too, keeps its place. */
+  isBehind(aggregate: string, turn: Turn): boolean {
+    return turn.number > (this.#now.get(aggregate)?.next ?? turn.number);
+  }
+
+  isOpen(aggregate: string, turn: Turn): boolean {
     const hold = this.#now.get(aggregate);
-    if (hold?.id !== turn.hold || turn.number < hold.next || hold.passed.includes(turn.number)) return 'settled';
-    return turn.number === hold.next ? 'next' : 'waiting';
+    return hold?.id === turn.hold && turn.number >= hold.next && !hold.passed.includes(turn.number);
   }
 
   /** The next turn, for a dead letter that has none; opens a hold under its id where there is none. */
@@ -116,7 +124,7 @@ export class Holds {
   /** The dead letter of this turn is one no more. The hold ends with its last one. */
   pass(aggregate: string, turn: Turn): void {
     const hold = this.#now.get(aggregate);
-    if (!hold || this.standing(aggregate, turn) === 'settled') return;
+    if (!hold || !this.isOpen(aggregate, turn)) return;
     const passed = new Set([...hold.passed, turn.number]);
     let { next } = hold;
     while (passed.delete(next)) next += 1;

@@ -39,7 +39,14 @@ const ID_BYTES = 16;
 
 /** 128 bits, base64url. Cells and field order are canonical, so equal payloads have equal hashes. */
 export function payloadHash(mutations: readonly Mutation[], ifMatch: string | undefined): string {
-  return hash128([mutations, ifMatch ?? null]);
+  return hash128([mutations.map(withoutNulls), ifMatch ?? null]);
+}
+
+/** Of a whole row, an absent field is null: a retry is the same when the resource has one more field by then. */
+function withoutNulls(mutation: Mutation): Mutation {
+  const { op, value } = mutation;
+  if (!value || op === 'update') return mutation;
+  return { ...mutation, value: Object.fromEntries(Object.entries(value).filter(([, cell]) => cell !== null)) };
 }
 
 /** The aggregate as a hash: of the tenant, the root resource and the root's key. 128 bits, base64url. */

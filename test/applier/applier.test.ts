@@ -189,6 +189,21 @@ describe('the applier', () => {
     expect(await parked(unknown)).toBe('unknown_key');
   });
 
+  it('looks for a key that never comes as long as for one pack, however many name it', async () => {
+    keyPatienceMs = 50;
+    const elsewhere = new KeyRing([newKey('elsewhere')]);
+    const unknown = Array.from({ length: 5 }, (_, i) => pack([anEnvelope({ orderId: `x${i}` })], elsewhere));
+    run();
+    await publish(unknown[0] as Pack);
+    await expect.poll(() => parked(unknown[0] as Pack)).toBe('unknown_key');
+    const before = failedReads;
+    for (const one of unknown.slice(1)) await publish(one);
+    await publish(pack([anEnvelope()]));
+    await events.until(() => events.sent.length === 1);
+    expect(before - failedReads).toBe(4);
+    expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
+  });
+
   it('acknowledges a pack only after its events are sent: one that a stop cut off is sent after it', async () => {
     const envelope = anEnvelope({ orderId: 'o' });
     events.failing = true;

@@ -184,6 +184,21 @@ function waiting(open: () => Promise<{ store: Store & SchemaAdmin; close: () => 
     expect(await apply([put(a, 'live')])).toEqual(['applied']);
   });
 
+  it('lets a purged letter that is sent after all keep its place', async () => {
+    const a = newAccount();
+    const [first, second, third] = [putLate(a, 'one'), put(a, 'two'), put(a, 'three')];
+    await apply([first, second, third], LACKING);
+    await purge(second);
+    expect(await apply([await redriveOf(second)])).toEqual(['dead_lettered behind_dead_letter']);
+    expect(await apply([await redriveOf(first), await redriveOf(second), await redriveOf(third)])).toEqual([
+      'applied',
+      'applied',
+      'applied',
+    ]);
+    expect(await note(a)).toBe('three');
+    expect(await hold(a)).toBeUndefined();
+  });
+
   it('lets a duplicate of a held write be, and a duplicate of an applied one', async () => {
     const a = newAccount();
     const [before, first, second] = [put(a, 'before'), putLate(a, 'one'), put(a, 'two')];

@@ -96,6 +96,8 @@ describe('what Spanner’s messages mean', () => {
     [13, 'Received RST_STREAM with code 2', 'transient', undefined],
     [13, 'Internal Error occurred', 'unknown', undefined],
     [14, 'Spanner temporarily Unavailable', 'transient', undefined],
+    [2, 'Getting metadata from plugin failed with error: request to http://metadata failed', 'transient', undefined],
+    [503, 'Getting metadata from plugin failed with error: Service Unavailable', 'transient', undefined],
     [99, 'a code of the future', 'unknown', undefined],
   ])('%i %s: %s %s', (code, message, failure, reason) => {
     const error = spannerStoreError(Object.assign(new Error(`${String(code)} NAME: ${message}`), { code }), 'here');

@@ -151,6 +151,9 @@ describe('ids', () => {
   it('name the payload, so another payload under the same key has another receipt', () => {
     const mutation = { op: 'upsert', resource: 'orders', key: ['o1'], value: { note: 'a' } } as const;
     expect(payloadHash([mutation], undefined)).not.toBe(payloadHash([{ ...mutation, value: { note: 'b' } }], undefined));
+    const withNull = { ...mutation, value: { ...mutation.value, added: null } };
+    expect(payloadHash([withNull], undefined)).toBe(payloadHash([mutation], undefined));
+    expect(payloadHash([{ ...withNull, op: 'update' }], undefined)).not.toBe(payloadHash([{ ...mutation, op: 'update' }], undefined));
     expect(payloadHash([mutation], 'v1')).not.toBe(payloadHash([mutation], undefined));
   });
 

@@ -26,8 +26,9 @@ export const REASONS = [
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
-/** Characters of a detail that are kept. */
+/** Characters of a detail that are kept, and told: a database may quote a value of any length. */
 const MAX_DETAIL = 2000;
+export const keptDetail = (detail: string): string => detail.slice(0, MAX_DETAIL);
 
 const string = (maxLength?: number): ColumnType => ({ scalar: 'STRING', array: false, ...(maxLength === undefined ? {} : { maxLength }) });
 const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
@@ -115,7 +116,7 @@ export function parkedMutation(pack: {
     op: 'upsert',
     table: PARKED,
     columns: PARKED.columns.map((c) => c.name),
-    values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],
+    values: [id, COMMIT_TIMESTAMP, reason, keptDetail(detail), attributes, body],
   };
 }
 
@@ -221,7 +222,7 @@ function entryOf(
   return {
     outcome,
     ...(reason === undefined ? {} : { reason }),
-    ...(detail === undefined ? {} : { detail: detail.slice(0, MAX_DETAIL) }),
+    ...(detail === undefined ? {} : { detail: keptDetail(detail) }),
     payloadHash: data.payloadHash,
     commit,
     position,

@@ -64,7 +64,8 @@ function isPortInterface(target) {
 }
 
 /** Packages that tie a file to one vendor's system. */
-const vendorPackage = /^(?:@aws-sdk|@smithy|@google-cloud|@grpc)\/|^(?:google-gax|google-auth-library|ioredis|bullmq|node:sqlite)(?:\/|$)/;
+const vendorPackage =
+  /^(?:@aws-sdk|@smithy|@google-cloud|@grpc|@bull-board)\/|^(?:google-gax|google-auth-library|ioredis|bullmq|node:sqlite)(?:\/|$)/;
 
 /**
  * Where each may be imported; a vendor package that is not here may not be imported at all.
@@ -77,7 +78,7 @@ const adaptersOf = [
   [/^@aws-sdk\/client-eventbridge$/, /^ports\/events\//],
   [/^@(?:aws-sdk\/client-secrets-manager|google-cloud\/secret-manager)$/, /^ports\/secrets\//],
   [/^ioredis$/, /^ports\/(?:cache|jobs)\//],
-  [/^bullmq$/, /^ports\/jobs\//],
+  [/^(?:bullmq$|@bull-board\/)/, /^ports\/jobs\//],
   [/^node:sqlite$/, /^ports\/(?:sqlite\/|[^/]+\/sqlite)/],
   // The types of the errors and call options that Google's clients share.
   [/^google-gax$/, /^ports\/(?:topic|store)\//],

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
-import { openJobs } from '../../ports/jobs/index.ts';
+import { hasBoard, openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
@@ -17,6 +17,7 @@ import { isSelected, selectedAggregate, type Selection } from '../../producers/r
 import { checkSpec } from '../../producers/replay/worker.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
+import { boardLink } from './jobs.ts';
 import { note, operatorName, type OperatorParts, print, printJson, selectionOf, type SelectionOptions, withOperator } from '../operator.ts';
 import { applySchema } from '../roles.ts';
 
@@ -55,6 +56,7 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
     try {
       const id = await jobs.add(spec);
       note(`job ${id}: spanway jobs pause|resume|cancel ${id}`);
+      if (hasBoard(config.jobs)) note(boardLink(config, id));
       if (options.detach) {
         if (options.json) printJson({ job: id });
         else print(id);

@@ -150,7 +150,7 @@ function blindMutations(commit: RecordedCommit): StoreMutation[] {
 }
 
 function ledgerOf({ records, works }: RecordedCommit): StoreMutation[] {
-  const writes = records.map(({ envelope, verdict }, i) => ({ envelope, verdict, text: (works[i] as Work).text }));
+  const writes = records.map((record, i) => ({ ...record, text: (works[i] as Work).text }));
   return recordedMutations(records[0] as HistoryRecord, writes);
 }
 

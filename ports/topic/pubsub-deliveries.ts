@@ -84,8 +84,9 @@ export class Deliveries {
   }
 
   #handOut(out: Out): void {
-    const { key, data, attributes, attempt } = out.arrival;
+    const { ack: _acked, ...message } = out.arrival;
     this.#outstanding?.add(out.bytes);
+    const { key } = message;
     this.#out.set(key, (this.#out.get(key) ?? new Set<Out>()).add(out));
     const ack = (): void => {
       if (out.settled) return;
@@ -94,7 +95,7 @@ export class Deliveries {
       this.#handOutWaiting();
     };
     try {
-      this.#handler?.({ key, data, attributes, attempt, ack, nack: () => this.#nack(out) });
+      this.#handler?.({ ...message, ack, nack: () => this.#nack(out) });
     } catch (error) {
       this.report(error as Error);
       this.#nack(out);

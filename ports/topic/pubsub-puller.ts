@@ -5,7 +5,7 @@
  * another one of it; and when its lease ends, it comes again with the later ones behind it. Why not everywhere:
  * docs/decisions/pubsub-pull.md.
  */
-import { v1 } from '@google-cloud/pubsub';
+import { type protos, v1 } from '@google-cloud/pubsub';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
 import { clientOptions, once, reached, unavailable, within, type PubsubConfig } from './pubsub-client.ts';
@@ -99,6 +99,7 @@ export class PubsubPuller implements Subscriber {
         attributes: message.attributes ?? {},
         // 0 where the subscription has no dead-letter topic and so does not count.
         attempt: deliveryAttempt || 1,
+        ...publishedAtOf(message.publishTime),
         ack: () => {
           this.#leased.delete(ackId);
           this.#acked.push(ackId);
@@ -176,4 +177,9 @@ export class PubsubPuller implements Subscriber {
 
 function backoffMs(failures: number): number {
   return Math.min(PAUSE_MS * 2 ** (failures - 1), MAX_PAUSE_MS) * (0.5 + Math.random() / 2);
+}
+
+function publishedAtOf(time: protos.google.protobuf.ITimestamp | null | undefined): Pick<Arrival, 'publishedAt'> {
+  if (time?.seconds == null) return {};
+  return { publishedAt: new Date(Number(time.seconds) * 1000 + Math.trunc((time.nanos ?? 0) / 1e6)).toISOString() };
 }

@@ -137,6 +137,7 @@ function arrivalOf(message: Message): Arrival {
     attributes: message.attributes,
     // 0 where the subscription has no dead-letter topic and so does not count.
     attempt: message.deliveryAttempt || 1,
+    publishedAt: message.publishTime.toISOString(),
     ack: () => message.ack(),
   };
 }

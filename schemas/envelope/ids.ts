@@ -47,6 +47,11 @@ export function aggregateId(tenant: string, rootResource: string, rootKey: reado
   return hash128([tenant, rootResource, rootKey]);
 }
 
+/** By which a correlation id is found in history: 66 bits of a hash, base64url. Two ids may share one. */
+export function correlationMark(correlationId: string): string {
+  return hash('sha256', correlationId, 'base64url').slice(0, 11);
+}
+
 /** The unit of order on both brokers, 0 to `shardCount` − 1. */
 export function shardOf(aggregate: string, shardCount: number): number {
   return Buffer.from(aggregate, 'base64url').readUInt32BE(0) % shardCount;

@@ -3,7 +3,9 @@ import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { readHistory } from '../../producers/replay/history.ts';
 import { isSelected, selectedAggregate } from '../../producers/replay/select.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { commitRowKey, compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { COMMITS } from '../../schemas/envelope/ledger.ts';
+import { type Carried, carriedOf } from '../../schemas/envelope/pack.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
@@ -15,6 +17,15 @@ async function collect(commits: AsyncIterable<readonly HistoryRecord[]>): Promis
   for await (const commit of commits) records.push(...commit);
   return records;
 }
+
+/** In threes, so that packs begin anywhere in a commit; of every fourth nothing is known, or the half. */
+const packs: readonly Carried[] = Array.from({ length: 300 }, (_, i) =>
+  carriedOf(
+    i % 4 < 2 ? `2026-11-24T12:00:00.${String(i).padStart(3, '0')}Z` : undefined,
+    i % 4 === 0 ? '2026-11-24T12:00:01.000Z' : undefined,
+  ),
+);
+const packOf = (i: number): Carried => packs[Math.floor(i / 3)] ?? {};
 
 function historyOf(open: () => Promise<{ store: Store & SchemaAdmin; close: () => Promise<void> }>): void {
   let store: Store & SchemaAdmin;
@@ -31,7 +42,7 @@ function historyOf(open: () => Promise<{ store: Store & SchemaAdmin; close: () =
       sent.push(envelopeOf([mutation], { tenant: i % 3 === 0 ? 't2' : 't1' }));
     }
     // Commits of a few, so that each range of the key has several pages' worth of nothing and something.
-    await applyAll(store, sent, { batch: 2 });
+    await applyAll(store, sent, { batch: 2, carried: packOf });
     records = await collect(readHistory(store, {}));
   });
   afterAll(() => close());
@@ -40,6 +51,26 @@ function historyOf(open: () => Promise<{ store: Store & SchemaAdmin; close: () =
     expect(records.map((r) => r.envelope)).toEqual(sent);
     const times = records.map((r) => r.committedAt);
     expect([...times].sort(compareInstants)).toEqual(times);
+  });
+
+  it('says when the pack of each passed the brokers, as far as it is known', () => {
+    for (const [i, { carried }] of records.entries()) expect(carried ?? {}).toEqual(packOf(i));
+  });
+
+  it('reads only commits that may hold the correlation id, and those that say nothing of theirs', async () => {
+    const { correlationid } = sent[417] as Envelope;
+    const found = await collect(readHistory(store, { correlationId: correlationid }));
+    expect(found.map((r) => r.envelope)).toEqual(sent.slice(416, 418));
+    expect(await collect(readHistory(store, { correlationId: 'none' }))).toEqual([]);
+
+    // As a commit from before the column was.
+    const old = records[0] as HistoryRecord;
+    const columns = [...COMMITS.primaryKey, 'correlations'];
+    await store.commit([{ op: 'update', table: COMMITS, columns, values: [...commitRowKey(old), null] }], { tag: 'test' });
+    expect((await collect(readHistory(store, { correlationId: correlationid }))).map((r) => r.envelope)).toEqual([
+      ...sent.slice(0, 2),
+      ...sent.slice(416, 418),
+    ]);
   });
 
   it('says what was refused, and why', () => {

@@ -59,9 +59,7 @@ export async function open(url: URL): Promise<Topic> {
   const file = SqliteFile.use(path);
   try {
     file.db.exec(TABLES);
-    // Of a file from before the column was.
-    if (!file.prepare("SELECT 1 FROM pragma_table_info('topic_messages') WHERE name = 'published_at'").get())
-      file.db.exec('ALTER TABLE topic_messages ADD COLUMN published_at INTEGER');
+    addPublishedAt(file);
     file.prepare('INSERT INTO topic_subscriptions (topic, name) VALUES (?, ?) ON CONFLICT DO NOTHING').run(topic, name);
     const { id } = file.prepare('SELECT id FROM topic_subscriptions WHERE topic = ? AND name = ?').get(topic, name) as { id: number };
     return {
@@ -72,6 +70,16 @@ export async function open(url: URL): Promise<Topic> {
   } finally {
     file.release();
   }
+}
+
+/** To a file from before the column was. */
+function addPublishedAt({ db }: SqliteFile): void {
+  const isMissing = (): boolean => !db.prepare("SELECT 1 FROM pragma_table_info('topic_messages') WHERE name = 'published_at'").get();
+  if (!isMissing()) return;
+  // Another process may be at it too.
+  db.exec('BEGIN IMMEDIATE');
+  if (isMissing()) db.exec('ALTER TABLE topic_messages ADD COLUMN published_at INTEGER');
+  db.exec('COMMIT');
 }
 
 class SqlitePublisher implements Publisher {

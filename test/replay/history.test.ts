@@ -1,16 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStore } from '../../ports/store/index.ts';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { readHistory } from '../../producers/replay/history.ts';
 import { isSelected, selectedAggregate } from '../../producers/replay/select.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { commitRowKey, compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
-import { COMMITS } from '../../schemas/envelope/ledger.ts';
-import { type Carried, carriedOf } from '../../schemas/envelope/pack.ts';
+import { COMMITS, LEDGER, ledgerMutations } from '../../schemas/envelope/ledger.ts';
+import { type Carried, carriedOf, envelopeText } from '../../schemas/envelope/pack.ts';
+import type { Cell } from '../../schemas/resource/table.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
 import { describeWithServer } from '../servers.ts';
-import { makeTemporaryFolder } from '../temp.ts';
+import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
 
 async function collect(commits: AsyncIterable<readonly HistoryRecord[]>): Promise<HistoryRecord[]> {
   const records: HistoryRecord[] = [];
@@ -114,7 +116,41 @@ function historyOf(open: () => Promise<{ store: Store & SchemaAdmin; close: () =
   });
 }
 
+/** A database from before `carried` and `correlations` were: `schema apply` adds them, and its commits are found. */
+async function upgrades(store: Store & SchemaAdmin): Promise<void> {
+  const added = ['carried', 'correlations'];
+  const older = { ...COMMITS, columns: COMMITS.columns.filter(({ name }) => !added.includes(name)) };
+  await store.provision();
+  await store.apply((await store.compare([LEDGER, older, ...resources.tables()])).missing);
+  const before = envelopeOf([orderUpsert('o1')]);
+  const mutations = ledgerMutations([{ envelope: before, text: envelopeText(before), verdict: { outcome: 'applied' } }]);
+  const without = (row: readonly unknown[]): unknown[] => row.filter((_, i) => !added.includes(COMMITS.columns[i]?.name ?? ''));
+  const asThen = mutations.map((m) =>
+    m.table === COMMITS ? { ...m, table: older, columns: without(m.columns) as string[], values: without(m.values) as Cell[] } : m,
+  );
+  await store.commit(asThen, { tag: 'test' });
+
+  const { missing, differences } = await store.compare([LEDGER, COMMITS, ...resources.tables()]);
+  expect(differences).toEqual([]);
+  expect(missing).toHaveLength(2);
+  await store.apply(missing);
+  const after = envelopeOf([orderUpsert('o2')]);
+  await applyAll(store, [after], { carried: () => ({ queuedAt: '2026-11-24T12:00:00.000Z' }) });
+  expect((await collect(readHistory(store, {}))).map(({ envelope, carried }) => [envelope.id, carried])).toEqual([
+    [before.id, undefined],
+    [after.id, { queuedAt: '2026-11-24T12:00:00.000Z' }],
+  ]);
+  const found = await collect(readHistory(store, { correlationId: before.correlationid }));
+  expect(found.map(({ envelope }) => envelope.id)).toEqual([before.id]);
+}
+
 describe('the history on SQLite', () => {
+  it('is kept when the columns for times and marks are added', async () => {
+    const store = await openStore(`sqlite:${await temporaryFolder()}/store.db`);
+    await upgrades(store);
+    await store.close();
+  });
+
   historyOf(async () => {
     const folder = await makeTemporaryFolder();
     const store = await preparedStore(`sqlite:${folder.path}/store.db`);
@@ -129,6 +165,11 @@ describe('the history on SQLite', () => {
 });
 
 describeWithServer('spanner', 'the history on the Spanner emulator', ({ spanner }) => {
+  it('is kept when the columns for times and marks are added', async () => {
+    const store = await openStore(spannerUrl(spanner.host));
+    await upgrades(store);
+    await store.close();
+  });
   historyOf(async () => {
     const store = await preparedStore(spannerUrl(spanner.host));
     return { store, close: () => store.close() };

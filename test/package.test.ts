@@ -76,7 +76,10 @@ describe('the package', () => {
     expect(packed).toEqual(expect.arrayContaining(['LICENSE', 'cli/bin.mjs', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js']));
     expect(packed.filter((path) => path.startsWith('schemas/'))).toHaveLength(3);
     const unwanted = packed.filter(
-      (path) => !/^(?:(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|cli\/(?:bin|setup)\.mjs)$|dist\/|schemas\/events\/submission\.\w+\.json$)/.test(path),
+      (path) =>
+        !/^(?:(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|cli\/(?:bin|setup)\.mjs)$|dist\/|schemas\/events\/submission\.\w+\.json$)/.test(
+          path,
+        ),
     );
     expect(unwanted).toEqual([]);
     expect(packed.filter((path) => /(?:^|\/)(?:test|bench)\/|\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([]);
@@ -98,7 +101,8 @@ describe('the package', () => {
   });
 
   it('gives a subscriber the schemas of its events by name', async () => {
-    const script = "console.log((await import('spanway/schemas/events/submission.rejected.json', { with: { type: 'json' } })).default.title)";
+    const script =
+      "console.log((await import('spanway/schemas/events/submission.rejected.json', { with: { type: 'json' } })).default.title)";
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, env: environment() });
     expect(stdout.trim()).toBe('submission.rejected');
   });

@@ -60,7 +60,11 @@ class Refusal extends Error {
 }
 
 export async function buildBoard({ board, identity, scope, secure, log }: BoardParts): Promise<FastifyInstance> {
-  const app = fastify({ loggerInstance: log, logController: new LogController({ disableRequestLogging: true }), bodyLimit: MAX_BODY_BYTES });
+  const app = fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: MAX_BODY_BYTES,
+  });
   const sessions = new LRUCache<string, string>({ max: MAX_SESSIONS, ttl: SESSION_MS });
   await app.register(cookie);
   app.decorateRequest('operator', null);

@@ -18,7 +18,7 @@ import type { Background } from '../producers/gateway/background.ts';
 import { createIdentity, type Identity, type IssuerSettings } from '../producers/gateway/identity.ts';
 import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
-import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../schemas/envelope/tables.ts';
 import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';

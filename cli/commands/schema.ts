@@ -1,6 +1,6 @@
 /** `spanway schema print|apply|check`: the DDL, what is missing made, or how a database differs. */
 import { openStore } from '../../ports/store/index.ts';
-import { SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
 import type { Config } from '../config.ts';
 import { ResourceFolder } from '../resource-folder.ts';

@@ -6,7 +6,8 @@ import type { DeadLetter as QueueLetter, HoldsDeadLetters } from '../../ports/qu
 import type { Store, StoreMutation } from '../../ports/store/port.ts';
 import { checkEnvelope, type Envelope, type HistoryPlace } from '../../schemas/envelope/envelope.ts';
 import { type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
-import { LEDGER, type Outcome, PARKED, type Verdict } from '../../schemas/envelope/ledger.ts';
+import { Holds } from '../../schemas/envelope/holds.ts';
+import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { attemptsOf, isStanding, readEntries } from './attempts.ts';
@@ -224,17 +225,25 @@ export async function closeLetters(store: Store, letters: readonly LedgerLetter[
     const rows = await transaction.read(
       LEDGER,
       letters.map(({ id }) => [id]),
-      ['entry', 'committed_at'],
+      LEDGER_ENTRY_COLUMNS,
+    );
+    const entries = rows.map((cells) => cells && readLedgerEntry(cells));
+    // What waited behind a letter in its aggregate waits no more.
+    const held = letters.filter((_, i) => entries[i]?.turn);
+    const holds = await Holds.read(
+      transaction,
+      held.map(({ record }) => record.envelope.data.aggregate),
     );
     const closing: StoreMutation[] = [];
     const closed = letters.map(({ id, record }, i) => {
-      const [entry, committedAt] = (rows[i] ?? []) as readonly string[];
-      if (entry === undefined || committedAt !== record.committedAt) return false;
-      const values = [id, JSON.stringify({ ...(JSON.parse(entry) as object), closed: { by, at } })];
+      if (entries[i]?.committedAt !== record.committedAt) return false;
+      const { committedAt: _, ...entry } = entries[i];
+      if (entry.turn) holds.pass(record.envelope.data.aggregate, entry.turn);
+      const values = [id, JSON.stringify({ ...entry, closed: { by, at } })];
       closing.push({ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values });
       return true;
     });
-    transaction.write(closing);
+    transaction.write([...closing, ...holds.mutations()]);
     return closed;
   });
   return value;

@@ -2,6 +2,7 @@
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
+import type { Turn } from './holds.ts';
 import { correlationMark } from './ids.ts';
 import type { Carried } from './pack.ts';
 
@@ -25,6 +26,7 @@ export const REASONS = [
   'unknown_resource',
   'unknown_failure',
   'newer_applied',
+  'behind_dead_letter',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -40,7 +42,7 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
-const LEDGER_DAYS = 90;
+export const LEDGER_DAYS = 90;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -127,9 +129,6 @@ export function parkedMutation(pack: {
   };
 }
 
-/** The pipeline's own tables, beside the resources'. */
-export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
-
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason?: Reason;
@@ -158,6 +157,8 @@ export interface LedgerEntry extends Verdict {
   readonly attempt?: number;
   /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
   readonly closed?: { readonly by: string; readonly at: string };
+  /** Of a dead letter behind which its aggregate waits. */
+  readonly turn?: Turn;
 }
 
 export interface LedgerWrite {
@@ -169,6 +170,7 @@ export interface LedgerWrite {
   readonly carried?: Carried;
   /** The ledger has an outcome of it, and this one takes its place. */
   readonly replaces?: boolean;
+  readonly turn?: Turn | undefined;
 }
 
 interface LedgerMutation {
@@ -206,7 +208,7 @@ function mutationsAt(
   opOf: (write: LedgerWrite) => LedgerMutation['op'],
 ): LedgerMutation[] {
   const rows = writes.map((write, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
+    const entry = JSON.stringify(entryOf(write, commit, position));
     return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
   });
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
@@ -235,12 +237,9 @@ function carriedCell(writes: readonly LedgerWrite[]): string | null {
   return packs.some(([, queuedAt, bridgedAt]) => queuedAt !== null || bridgedAt !== null) ? JSON.stringify(packs) : null;
 }
 
-function entryOf(
-  { data, correlationid, time }: Envelope,
-  { outcome, reason, detail }: Verdict,
-  commit: string,
-  position: number,
-): LedgerEntry {
+function entryOf({ envelope, verdict, turn }: LedgerWrite, commit: string, position: number): LedgerEntry {
+  const { data, correlationid, time } = envelope;
+  const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;
   return {
     outcome,
@@ -257,6 +256,7 @@ function entryOf(
     correlationId: correlationid,
     acceptedAt: time,
     ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
+    ...(turn === undefined ? {} : { turn }),
   };
 }
 

@@ -215,7 +215,7 @@ describeWithServer('eventbridge', 'the rules of docs/events.md, on moto', ({ eve
 
   beforeAll(async () => {
     bus = new Bus(eventbridge.endpoint);
-    pipeline = await startPipeline(undefined, undefined, bus.urlAt(eventbridge.endpoint));
+    pipeline = await startPipeline(undefined, undefined, { eventsUrl: bus.urlAt(eventbridge.endpoint) });
     for (const [name, pattern] of documentedPatterns()) subscriptions.set(name, await bus.subscribe(pattern));
     await bus.putForeign();
     const all = subscriptions.get('everything') ?? expect.unreachable();

@@ -4,7 +4,7 @@ import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
 import type { Config } from '../config.ts';
 import { ResourceFolder } from '../resource-folder.ts';
-import { applySchema, provision } from '../roles.ts';
+import { applySchema, provision } from '../provision.ts';
 
 /** Spanner's DDL, each statement ended by a semicolon. */
 export async function schemaPrint(config: Config): Promise<void> {

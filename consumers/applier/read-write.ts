@@ -6,6 +6,7 @@
 import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import {
   type CommittedEntry,
+  KEY_REUSED,
   LEDGER,
   LEDGER_ENTRY_COLUMNS,
   ledgerMutations,
@@ -66,9 +67,6 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     return { verdict: decision, commitTimestamp, duplicate: decision === KEY_REUSED, ...(attempt === undefined ? {} : { attempt }) };
   });
 }
-
-/** The submission's id is taken by another payload, whose outcome stands. */
-const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
 
 async function readLedger(transaction: StoreTransaction, works: readonly Work[]): Promise<Map<string, CommittedEntry>> {
   const ids = [...new Set(works.map((work) => work.envelope.id))];

@@ -4,11 +4,12 @@ import { compareInstants, type HistoryRecord } from '../../schemas/envelope/hist
 import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
 import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Job } from '../../ports/jobs/port.ts';
+import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
 import type { ReplayProgress, ReplaySpec } from './replay.ts';
-import { isSelected, selectedAggregate, type Selection } from './select.ts';
+import { isSelected, rangeOf, type Selection } from './select.ts';
 
 export interface Step {
   /** RFC 3339; absent where no clock of the pipeline's record has it. */
@@ -43,15 +44,7 @@ export async function* trace(parts: DeadLetterParts, selection: Selection, repla
       yield story;
     }
   } else {
-    const aggregate = selectedAggregate(selection, resources);
-    const { from, to, correlationId } = selection;
-    const range = {
-      ...(from === undefined ? {} : { from }),
-      ...(to === undefined ? {} : { to }),
-      ...(correlationId === undefined ? {} : { correlationId }),
-      ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
-    };
-    for await (const records of readHistory(store, range)) {
+    for await (const records of readHistory(store, rangeOf(selection, resources))) {
       for (const record of records) {
         if (told.has(record.envelope.id) || !isSelected(record, selection)) continue;
         told.add(record.envelope.id);
@@ -132,10 +125,10 @@ function carriedSteps({ queuedAt, bridgedAt }: Carried = {}): readonly Step[] {
 const UNKNOWN = 'its time is not recorded';
 
 function stepsOf({ envelope, verdict, committedAt, commit, position, carried }: HistoryRecord): readonly Step[] {
-  const { redrive, payloadHash } = envelope.data;
+  const { redrive } = envelope.data;
   const { outcome, reason, detail } = verdict;
   const why = [reason, detail].filter((part) => part !== undefined).join(': ');
-  const event = `${envelope.id}.${payloadHash}${redrive ? `.${redrive.attempt}` : ''}`;
+  const event = eventIdOf(envelope, redrive?.attempt);
   return [
     ...(redrive
       ? [

@@ -1,7 +1,7 @@
 /** The ids of design: none is ordered by time, none comes from a broker. */
 import { createHmac, hash, type KeyObject, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Cell } from '../resource/table.ts';
-import type { Mutation } from './envelope.ts';
+import type { Envelope, Mutation } from './envelope.ts';
 
 /** A retry with the same key is the same submission, with no state at the edge. The parts cannot run into each other. */
 export function submissionIdFor(tenant: string, route: string, idempotencyKey: string): string {
@@ -50,6 +50,11 @@ export function aggregateId(tenant: string, rootResource: string, rootKey: reado
 /** By which a correlation id is found in history: 66 bits of a hash, base64url. Two ids may share one. */
 export function correlationMark(correlationId: string): string {
   return hash('sha256', correlationId, 'base64url').slice(0, 11);
+}
+
+/** The id of the event of an outcome, the same however often it is sent. An outcome that took another's place is another event: `attempt`, from 2. */
+export function eventIdOf({ id, data }: Envelope, attempt: number | undefined): string {
+  return `${id}.${data.payloadHash}${attempt === undefined ? '' : `.${attempt}`}`;
 }
 
 /** The unit of order on both brokers, 0 to `shardCount` − 1. */

@@ -107,7 +107,7 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
-/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
+/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes: then its row is there. */
 export function parkedMutation(pack: {
   readonly id: string;
   readonly reason: string;
@@ -115,14 +115,14 @@ export function parkedMutation(pack: {
   readonly attributes: string;
   readonly body: string;
 }): {
-  readonly op: 'upsert';
+  readonly op: 'insert';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
 } {
   const { id, reason, detail, attributes, body } = pack;
   return {
-    op: 'upsert',
+    op: 'insert',
     table: PARKED,
     columns: PARKED.columns.map((c) => c.name),
     values: [id, COMMIT_TIMESTAMP, reason, keptDetail(detail), attributes, body],
@@ -134,6 +134,9 @@ export interface Verdict {
   readonly reason?: Reason;
   readonly detail?: string;
 }
+
+/** The submission's id is taken by another payload, whose outcome stands. */
+export const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
 
 /** What Spanner counts for a submission beside its data, as if each went in a commit of its own. */
 export const LEDGER_COST =
@@ -187,14 +190,18 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
   const [first] = writes;
   if (!first) return [];
-  return mutationsAt({ commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP }, writes, ({ replaces = false }) =>
-    replaces ? 'update' : 'insert',
-  );
+  const key = { commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP };
+  const rows = writes.map((write, i) => ledgerRow(key, write, i, write.replaces === true ? 'update' : 'insert'));
+  return [...rows, historyRow(key, writes, 'insert')];
 }
 
-/** The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier ones wrote. */
-export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[]): LedgerMutation[] {
-  return mutationsAt(key, writes, () => 'upsert');
+/**
+ * The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier
+ * ones wrote. `before`: what is here of the same commit; it stays, and the others stand behind it.
+ */
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[], before: readonly LedgerWrite[] = []): LedgerMutation[] {
+  const rows = writes.map((write, i) => ledgerRow(key, write, before.length + i, 'upsert'));
+  return [...rows, historyRow(key, [...before, ...writes], before.length > 0 ? 'upsert' : 'insert')];
 }
 
 interface CommitName {
@@ -202,19 +209,16 @@ interface CommitName {
   readonly committedAt: string;
 }
 
-function mutationsAt(
-  { commit, committedAt: time }: CommitName,
-  writes: readonly LedgerWrite[],
-  opOf: (write: LedgerWrite) => LedgerMutation['op'],
-): LedgerMutation[] {
-  const rows = writes.map((write, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(write, commit, position));
-    return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
-  });
+function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: LedgerMutation['op']): LedgerMutation {
+  const entry = JSON.stringify(entryOf(write, commit, position));
+  return { op, table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, committedAt, entry] };
+}
+
+function historyRow({ commit, committedAt }: CommitName, writes: readonly LedgerWrite[], op: LedgerMutation['op']): LedgerMutation {
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
-  const history = [
+  const values = [
     commit.slice(0, 1),
-    time,
+    committedAt,
     commit,
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,
@@ -222,7 +226,7 @@ function mutationsAt(
     carriedCell(writes),
     writes.map(({ envelope }) => correlationMark(envelope.correlationid)),
   ];
-  return [...rows, { op: 'insert', table: COMMITS, columns: COMMIT_COLUMNS, values: history }];
+  return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
 }
 
 /** One entry a pack: its envelopes have the same `carried`, the very object. */

@@ -40,12 +40,11 @@ export function isSelected({ envelope, verdict }: Pick<HistoryRecord, 'envelope'
  * @throws ReplayError where the resource is not declared here
  */
 export function rangeOf(selection: Selection, resources: ResourceSet): HistoryRange {
-  const { from, to, correlationId } = selection;
+  const { from, to } = selection;
   const aggregate = selectedAggregate(selection, resources);
   return {
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),
-    ...(correlationId === undefined ? {} : { correlationId }),
     ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
   };
 }

@@ -44,7 +44,10 @@ export async function* trace(parts: DeadLetterParts, selection: Selection, repla
       yield story;
     }
   } else {
-    for await (const records of readHistory(store, rangeOf(selection, resources))) {
+    // A replay looks at every commit, so that it can save how far it is; here nothing is saved.
+    const { correlationId } = selection;
+    const range = { ...rangeOf(selection, resources), ...(correlationId === undefined ? {} : { correlationId }) };
+    for await (const records of readHistory(store, range)) {
       for (const record of records) {
         if (told.has(record.envelope.id) || !isSelected(record, selection)) continue;
         told.add(record.envelope.id);

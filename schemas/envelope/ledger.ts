@@ -241,7 +241,12 @@ function carriedCell(writes: readonly LedgerWrite[]): string | null {
   return packs.some(([, queuedAt, bridgedAt]) => queuedAt !== null || bridgedAt !== null) ? JSON.stringify(packs) : null;
 }
 
-function entryOf({ envelope, verdict, turn }: LedgerWrite, commit: string, position: number): LedgerEntry {
+/** The entry of one try of a submission. */
+export function entryOf(
+  { envelope, verdict, turn }: Pick<LedgerWrite, 'envelope' | 'verdict' | 'turn'>,
+  commit: string,
+  position: number,
+): LedgerEntry {
   const { data, correlationid, time } = envelope;
   const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;

@@ -17,7 +17,7 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 const zones = [
   {
     files: /^((?:producers|consumers)\/[^/]+\/)/,
-    what: 'a role imports its own folder, what lies beside the roles (consumers/*.ts), schemas/, port interfaces (ports/*/port.ts) and ports/errors.ts; cli/ gives it the rest',
+    what: 'a role imports its own folder, what lies beside the roles (consumers/*.ts), schemas/, port interfaces (ports/*/port.ts), ports/errors.ts and ports/backoff.ts; cli/ gives it the rest',
     may: (target, own) => target.startsWith(own) || isBeside(target, posix.dirname(own)) || isSchema(target) || isPortInterface(target),
   },
   {
@@ -60,11 +60,12 @@ function isBeside(target, folder) {
 
 /** @param {string} target */
 function isPortInterface(target) {
-  return target === 'ports/errors.ts' || /^ports\/[^/]+\/port\.ts$/.test(target);
+  return target === 'ports/errors.ts' || target === 'ports/backoff.ts' || /^ports\/[^/]+\/port\.ts$/.test(target);
 }
 
 /** Packages that tie a file to one vendor's system. */
-const vendorPackage = /^(?:@aws-sdk|@smithy|@google-cloud|@grpc)\/|^(?:google-gax|google-auth-library|ioredis|bullmq|node:sqlite)(?:\/|$)/;
+const vendorPackage =
+  /^(?:@aws-sdk|@smithy|@google-cloud|@grpc|@bull-board)\/|^(?:google-gax|google-auth-library|ioredis|bullmq|node:sqlite)(?:\/|$)/;
 
 /**
  * Where each may be imported; a vendor package that is not here may not be imported at all.
@@ -77,7 +78,7 @@ const adaptersOf = [
   [/^@aws-sdk\/client-eventbridge$/, /^ports\/events\//],
   [/^@(?:aws-sdk\/client-secrets-manager|google-cloud\/secret-manager)$/, /^ports\/secrets\//],
   [/^ioredis$/, /^ports\/(?:cache|jobs)\//],
-  [/^bullmq$/, /^ports\/jobs\//],
+  [/^(?:bullmq$|@bull-board\/)/, /^ports\/jobs\//],
   [/^node:sqlite$/, /^ports\/(?:sqlite\/|[^/]+\/sqlite)/],
   // The types of the errors and call options that Google's clients share.
   [/^google-gax$/, /^ports\/(?:topic|store)\//],

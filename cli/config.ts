@@ -116,6 +116,9 @@ export const SETTINGS = {
     'Cache, outcome signals and rate limits: `redis://HOST:PORT`, `rediss://…`, or `memory:` in one process',
   ),
   jobs: optional('SPANWAY_JOBS', 'Replay jobs: `redis://HOST:PORT`, `rediss://…` or `sqlite:FILE`', '`sqlite:` in the data folder'),
+  boardPort: integer('SPANWAY_BOARD_PORT', 8081, [0, 65535], 'Port of `spanway board`, on `SPANWAY_HOST`; 0 takes a free one'),
+  boardUrl: optional('SPANWAY_BOARD_URL', 'Where people open the board; commands link to it', '`http://127.0.0.1:` and the port'),
+  boardScope: text('SPANWAY_BOARD_SCOPE', 'spanway:operate', 'The scope that a token must have for the board'),
   secrets: optional('SPANWAY_SECRETS', 'Secrets: `env:` or `file:FOLDER`', '`file:` secrets in the data folder'),
   oidcIssuer: optional('SPANWAY_OIDC_ISSUER', 'The `iss` of the tokens that are taken', 'needed by `spanway gateway`'),
   oidcJwksUrl: optional('SPANWAY_OIDC_JWKS_URL', "Where the issuer's keys are", "found by the issuer's discovery document"),
@@ -280,12 +283,14 @@ export const SETTINGS = {
 type Read = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['read']> };
 
 /** The settings with the defaults that depend on others filled in. */
-export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'jobs' | 'secrets'> {
+export interface Config extends Omit<Read, 'queue' | 'topic' | 'store' | 'events' | 'jobs' | 'boardUrl' | 'secrets'> {
   readonly queue: string;
   readonly topic: string;
   readonly store: string;
   readonly events: string;
   readonly jobs: string;
+  /** Without a `/` at its end. */
+  readonly boardUrl: string;
   readonly secrets: string;
   /** `NODE_ENV=production`: nothing meant for development works. */
   readonly production: boolean;
@@ -318,9 +323,20 @@ function complete(read: Read, production: boolean): Config {
     store: read.store ?? embedded,
     events: read.events ?? embedded,
     jobs: read.jobs ?? `sqlite:${read.dataDir}/jobs.db`,
+    boardUrl: boardUrlOf(read),
     secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
     production,
   });
+}
+
+function boardUrlOf({ boardUrl, boardPort }: Read): string {
+  if (boardUrl === undefined) return `http://127.0.0.1:${boardPort}`;
+  const url = URL.parse(boardUrl);
+  if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    throw new ConfigError(
+      `SPANWAY_BOARD_URL is ${JSON.stringify(boardUrl)}; it must be an http or https URL without a path, as https://board.example.com`,
+    );
+  return url.origin;
 }
 
 /** The configuration with other adapters, as `spanway dev --real` needs it. */

@@ -165,6 +165,11 @@ for (const wish of ['pause', 'resume', 'cancel'] as const) {
     .action(async (id: string) => (await import('./commands/jobs.ts')).jobsSteer(readConfig(), id, wish));
 }
 
+program
+  .command('board')
+  .description('replay jobs in Redis as web pages, for operators; on the embedded adapter there is none: use spanway jobs')
+  .action(async () => (await import('./commands/board.ts')).board(readConfig()));
+
 const dlq = program.command('dlq').description('dead letters: what ended without being applied');
 selectingLetters(dlq.command('list'))
   .description('list them')

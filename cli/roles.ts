@@ -104,20 +104,29 @@ export async function startGatewayRole(
 ): Promise<Role & { readonly url: string }> {
   const { config } = context;
   const { app, close } = await openGateway(context, { identity: createIdentity(given ?? (await readIssuers(config))) });
+  return listen(app, { ...config, variable: 'PORT' }, close);
+}
+
+/** `variable`: what sets the port. `close` ends the application and what it stands on. */
+export async function listen(
+  app: FastifyInstance,
+  at: { readonly host: string; readonly port: number; readonly variable: string; readonly stopSeconds: number },
+  close: () => Promise<void>,
+): Promise<Role & { readonly url: string }> {
   try {
-    await app.listen({ host: config.host, port: config.port });
+    await app.listen({ host: at.host, port: at.port });
   } catch (cause) {
     await close();
     if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw cause;
-    throw new ConfigError(`port ${config.port} is in use; set PORT to a free one`);
+    throw new ConfigError(`port ${at.port} is in use; set ${at.variable} to a free one`);
   }
   const { port } = app.server.address() as AddressInfo;
-  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host;
+  const host = at.host === '0.0.0.0' || at.host === '::' ? '127.0.0.1' : at.host;
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     async stop() {
       // A request that does not arrive, or an answer that is not read, holds up no stop.
-      const patience = setTimeout(() => app.server.closeAllConnections(), config.stopSeconds * 1000);
+      const patience = setTimeout(() => app.server.closeAllConnections(), at.stopSeconds * 1000);
       await close();
       clearTimeout(patience);
     },

@@ -46,6 +46,7 @@ const refused: Record<string, readonly string[]> = {
   'consumers/shared.ts': ['./bridge/bridge.ts', '../ports/queue/index.ts', '../cli/config.ts'],
   'schemas/resource/new.ts': [
     '../../ports/errors.ts',
+    '../../ports/backoff.ts',
     '../../ports/queue/port.ts',
     '../../consumers/bridge/bridge.ts',
     '../../cli/config.ts',

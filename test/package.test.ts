@@ -74,8 +74,12 @@ describe('the package', () => {
 
   it('holds what runs, and nothing else of the repository', () => {
     expect(packed).toEqual(expect.arrayContaining(['LICENSE', 'cli/bin.mjs', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js']));
+    expect(packed.filter((path) => path.startsWith('schemas/'))).toHaveLength(3);
     const unwanted = packed.filter(
-      (path) => !/^(?:(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|cli\/(?:bin|setup)\.mjs)$|dist\/)/.test(path),
+      (path) =>
+        !/^(?:(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|cli\/(?:bin|setup)\.mjs)$|dist\/|schemas\/events\/submission\.\w+\.json$)/.test(
+          path,
+        ),
     );
     expect(unwanted).toEqual([]);
     expect(packed.filter((path) => /(?:^|\/)(?:test|bench)\/|\.test\.|(?<!\.d)\.ts$/.test(path))).toEqual([]);
@@ -94,6 +98,13 @@ describe('the package', () => {
     expect(stdout.trim().split(',')).toEqual(
       expect.arrayContaining(['Type', 'defineResource', 'field', 'bridgeHandlerFromEnvironment', 'gatewayHandlerFromEnvironment']),
     );
+  });
+
+  it('gives a subscriber the schemas of its events by name', async () => {
+    const script =
+      "console.log((await import('spanway/schemas/events/submission.rejected.json', { with: { type: 'json' } })).default.title)";
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder, env: environment() });
+    expect(stdout.trim()).toBe('submission.rejected');
   });
 
   it('takes a write and serves it back, and stops when asked to', async () => {

@@ -4,13 +4,15 @@ import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/p
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
 import { KeyRing } from '../../schemas/envelope/key-ring.ts';
-import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
+import { encodePack, envelopeText, type Pack, QUEUED_AT } from '../../schemas/envelope/pack.ts';
 import { defineResource, field, Type } from '../../index.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import { envelopeOf, orderUpsert } from '../../test/fixtures/envelopes.ts';
 
 export const ring = new KeyRing([{ id: 'bench', key: randomBytes(32) }]);
 export const SHARDS = 16;
+/** What the brokers say of every pack. */
+const CARRIED_AT = '2026-11-24T12:00:00.000Z';
 
 /** A small row without indexes, so that a bench measures the pipeline and not a table. */
 export const items = defineResource({
@@ -84,8 +86,9 @@ export class PreparedSubscriber implements Subscriber {
       handler({
         key: pack.attributes.shard,
         data,
-        attributes: { ...pack.attributes },
+        attributes: { ...pack.attributes, [QUEUED_AT]: CARRIED_AT },
         attempt: 1,
+        publishedAt: CARRIED_AT,
         ack: () => {
           this.#acked += 1;
           this.#bytes -= data.length;

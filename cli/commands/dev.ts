@@ -2,7 +2,9 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openCache } from '../../ports/cache/index.ts';
+import { hasBoard } from '../../ports/jobs/index.ts';
 import { holdExclusive } from '../../ports/sqlite/lock.ts';
+import { startBoard } from '../board/start.ts';
 import { type Config, ConfigError, withAdapters } from '../config.ts';
 import { startConsumers } from '../consumers.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
@@ -32,6 +34,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
   const stop = async (): Promise<void> => {
     while (running.length > 0) await running.pop()?.stop();
   };
+  let board: (Role & { readonly url: string }) | undefined;
   try {
     // One folder for each algorithm: its keys are not the other's.
     const secrets = join(given.dataDir, given.packSignature === 'ed25519' ? 'secrets-ed25519' : 'secrets');
@@ -52,6 +55,11 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     running.push(consumers);
     const gateway = await startGatewayRole({ ...context, log: log.child({ role: 'gateway' }) }, [issuerOf(config, issuer)]);
     running.push(gateway);
+    if (hasBoard(config.jobs)) {
+      const port = config.port === 0 ? 0 : config.boardPort;
+      board = await startBoard(config, { issuers: [issuerOf(config, issuer)], port, log: log.child({ role: 'board' }) });
+      running.push(board);
+    }
     const unfollow = resources.follow(
       async (next) => {
         const { applied, differences } = await applySchema(config, next);
@@ -63,7 +71,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
       (err) => log.error({ err }, 'the resource files cannot be used; the ones read before stay in use'),
     );
     running.push({ stop: () => Promise.resolve(unfollow()) });
-    greet(gateway.url, config, servers);
+    greet(gateway.url, config, servers, board?.url);
     return { stop };
   } catch (error) {
     await stop();
@@ -91,7 +99,7 @@ function warnOf(log: Logger, differences: readonly string[]): void {
 /** In a checkout of Spanway its own script, in another project the installed command. */
 const TOKEN_COMMAND = import.meta.url.endsWith('.ts') ? 'npm run -s token --' : 'npx spanway token';
 
-function greet(url: string, config: Config, servers: RunningServers | undefined): void {
+function greet(url: string, config: Config, servers: RunningServers | undefined, board: string | undefined): void {
   const folder = config.dataDir === '.spanway' ? '' : `SPANWAY_DATA_DIR=${config.dataDir} `;
   if (servers) {
     const names = Object.entries(servers.servers).map(([name, address]) => `${name} at ${Object.values(address as object).join(' ')}`);
@@ -104,6 +112,10 @@ function greet(url: string, config: Config, servers: RunningServers | undefined)
   curl -sX PUT ${url}/v1/orders/o1 -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{"customer":"c1","status":"open","total":"12.50"}'
   curl -s ${url}/v1/orders/o1 -H "Authorization: Bearer $TOKEN"
 `);
+  if (board !== undefined)
+    say(
+      `Replay jobs are shown at ${board}, to who has the token of ${folder}${TOKEN_COMMAND} --tenant ops --subject me --scope ${config.boardScope}`,
+    );
 }
 
 function say(line: string): void {

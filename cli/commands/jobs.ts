@@ -1,5 +1,5 @@
 /** `spanway jobs list|show|pause|resume|cancel`: replays that run, wait or have ended. */
-import { openJobs } from '../../ports/jobs/index.ts';
+import { boardPathOf, hasBoard, openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs, Wish } from '../../ports/jobs/port.ts';
 import type { ReplayProgress } from '../../producers/replay/replay.ts';
 import type { Config } from '../config.ts';
@@ -13,6 +13,7 @@ export async function jobsList(config: Config, { json }: { readonly json: boolea
       if (json) printJson(job);
       else print(lineOf(job));
     }
+    if (hasBoard(config.jobs) && !json) note(`with spanway board: ${config.boardUrl}/`);
   });
 }
 
@@ -20,8 +21,12 @@ export async function jobsList(config: Config, { json }: { readonly json: boolea
 export async function jobsShow(config: Config, id: string): Promise<void> {
   await withJobs(config, async (jobs) => {
     const job = await jobs.get(id);
-    if (job) print(JSON.stringify(job, null, 2));
-    else missing(id);
+    if (!job) {
+      missing(id);
+      return;
+    }
+    print(JSON.stringify(job, null, 2));
+    if (hasBoard(config.jobs)) note(boardLink(config, id));
   });
 }
 
@@ -41,6 +46,11 @@ export async function jobsSteer(config: Config, id: string, wish: Wish): Promise
     await jobs.steer(id, wish);
     print(`asked to ${wish}; spanway jobs show ${id} tells when it is`);
   });
+}
+
+/** Where a person finds a job, if its jobs have a board. */
+export function boardLink({ boardUrl }: Config, id: string): string {
+  return `with spanway board: ${boardUrl}${boardPathOf(id)}`;
 }
 
 async function withJobs(config: Config, work: (jobs: Jobs) => Promise<void>): Promise<void> {

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
-import { openJobs } from '../../ports/jobs/index.ts';
+import { hasBoard, openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
@@ -15,6 +15,7 @@ import type { ReplayProgress, ReplaySpec } from '../../producers/replay/replay.t
 import { isSelected, rangeOf, type Selection } from '../../producers/replay/select.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
+import { boardLink } from './jobs.ts';
 import {
   changeLine,
   note,
@@ -64,6 +65,7 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
     try {
       const id = await jobs.add(spec);
       note(`job ${id}: spanway jobs pause|resume|cancel ${id}`);
+      if (hasBoard(config.jobs)) note(boardLink(config, id));
       if (options.detach) {
         if (options.json) printJson({ job: id });
         else print(id);

@@ -1,4 +1,6 @@
 /** `spanway trace`: one write's whole story, in order, with times. */
+import { openJobs } from '../../ports/jobs/index.ts';
+import type { Job } from '../../ports/jobs/port.ts';
 import type { Selection } from '../../producers/replay/select.ts';
 import { keyCells } from '../../producers/replay/select.ts';
 import { type Story, trace } from '../../producers/replay/trace.ts';
@@ -16,22 +18,38 @@ export interface TraceOptions {
 
 /** How far back a search goes that no index helps. */
 const DEFAULT_FROM = '24h';
+/** Jobs that are looked through. */
+const REPLAYS = 200;
 
 /** The exit code is 1 where nothing is found. */
 export async function traceCommand(config: Config, subject: string, options: TraceOptions): Promise<void> {
   await withOperator(config, async (parts) => {
     const selection = await selectionFor(parts, subject, options);
     let found = 0;
-    for await (const story of trace(parts, selection)) {
+    for await (const story of trace(parts, selection, await replays(config))) {
       found += 1;
       if (options.json) printJson(story);
       else tell(story);
     }
-    if (found > 0) return;
     const since = selection.from === undefined ? '' : ` since ${selection.from} (--from looks further back)`;
+    if (found > 0 && selection.from !== undefined) note(`That is all${since}.`);
+    if (found > 0) return;
     note(`Nothing is known of ${subject}${since}: it is on the queue or the topic, or it was never accepted.`);
     process.exitCode = 1;
   });
+}
+
+/** The last jobs; none, and a word of it, where they cannot be read: the story is worth more than they are. */
+async function replays(config: Config): Promise<readonly Job[]> {
+  const jobs = await openJobs(config.jobs);
+  try {
+    return await jobs.list(REPLAYS);
+  } catch (error) {
+    note(`replays are left out: ${(error as Error).message}`);
+    return [];
+  } finally {
+    await jobs.close();
+  }
 }
 
 /** A receipt's id, a submission's id, `resource/key`, or else a correlation id. */

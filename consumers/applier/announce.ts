@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Cache, OutdatedValue } from '../../ports/cache/port.ts';
 import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
 import { eventIdOf } from '../../schemas/envelope/ids.ts';
+import { keptDetail } from '../../schemas/envelope/ledger.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import { rowCacheKey, versionOf } from '../../schemas/resource/row-cache.ts';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
@@ -105,7 +106,7 @@ function eventOf({ work, settled }: Announcement): OutcomeEvent {
     submissionId: envelope.id,
     outcome: verdict.outcome,
     ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),
-    ...(verdict.detail === undefined ? {} : { detail: verdict.detail }),
+    ...(verdict.detail === undefined ? {} : { detail: keptDetail(verdict.detail) }),
     tenant: data.caller.tenant,
     subject: data.caller.subject,
     ...(data.caller.actor === undefined ? {} : { actor: data.caller.actor }),

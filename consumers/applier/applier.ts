@@ -11,7 +11,7 @@ import type { Store } from '../../ports/store/port.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { parkedMutation } from '../../schemas/envelope/ledger.ts';
-import { envelopeText } from '../../schemas/envelope/pack.ts';
+import { carriedOf, envelopeText, QUEUED_AT } from '../../schemas/envelope/pack.ts';
 import type { PackError } from '../../schemas/errors.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { untilPasses } from '../../ports/backoff.ts';
@@ -79,8 +79,9 @@ export function startApplier(parts: ApplierParts): Applier {
   function work(delivery: Delivery, envelopes: readonly Envelope[]): void {
     const lane = lanes[laneOf(delivery.key, lanes.length)] as Lane;
     let open = envelopes.length;
+    const carried = carriedOf(delivery.attributes[QUEUED_AT], delivery.publishedAt);
     for (const envelope of envelopes) {
-      const item = planWork(envelope, envelopeText(envelope), parts.resources.current);
+      const item = { ...planWork(envelope, envelopeText(envelope), parts.resources.current), carried };
       lane.add({
         work: item,
         settle: (settled) => {
@@ -99,7 +100,9 @@ export function startApplier(parts: ApplierParts): Applier {
     const reason = error.code;
     log.error({ err: error, shard: delivery.key, reason }, 'a pack cannot be opened; parking it');
     const body = delivery.data.toString('base64');
-    const attributes = JSON.stringify(delivery.attributes);
+    // Without the broker's word, which is another one if the pack was sent twice.
+    const { [QUEUED_AT]: _queuedAt, ...own } = delivery.attributes;
+    const attributes = JSON.stringify(own);
     const id = hash('sha256', `${attributes}\n${body}`);
     try {
       await untilPasses(

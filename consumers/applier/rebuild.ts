@@ -157,11 +157,11 @@ function blindMutations(commit: RecordedCommit): StoreMutation[] {
 }
 
 function ledgerOf({ records, works }: RecordedCommit, before: readonly HistoryRecord[] = []): StoreMutation[] {
-  const writes = records.map(({ envelope, verdict }, i) => ({ envelope, verdict, text: (works[i] as Work).text }));
+  const writes = records.map((record, i) => ({ ...record, text: (works[i] as Work).text }));
   return recordedMutations(
     records[0] as HistoryRecord,
     writes,
-    before.map(({ envelope, verdict }) => ({ envelope, verdict, text: envelopeText(envelope) })),
+    before.map((record) => ({ ...record, text: envelopeText(record.envelope) })),
   );
 }
 

@@ -1,5 +1,6 @@
 /** What the applier works on: one envelope on its way to its outcome. */
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Verdict } from '../../schemas/envelope/ledger.ts';
 import type { StoreMutation } from '../../ports/store/port.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
@@ -17,6 +18,8 @@ export interface Work {
   readonly bytes: number;
   /** Spanner's mutation count, the ledger row with it. */
   readonly cost: number;
+  /** Of the pack that brought it. */
+  readonly carried?: Carried;
 }
 
 export type Plan = { readonly writes: readonly PlannedWrite[] } | { readonly verdict: Verdict };

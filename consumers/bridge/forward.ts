@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { QueueMessage } from '../../ports/queue/port.ts';
 import type { Publisher, TopicCapabilities, TopicMessage } from '../../ports/topic/port.ts';
-import { correlationIdsIn, readPackAttributes } from '../../schemas/envelope/pack.ts';
+import { correlationIdsIn, QUEUED_AT, readPackAttributes } from '../../schemas/envelope/pack.ts';
 import { SpanwayError } from '../../schemas/errors.ts';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 
@@ -74,7 +74,10 @@ async function publish(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const shard = messages[0]?.group ?? '';
-  const packs = messages.map((m): TopicMessage => ({ data: Buffer.from(m.body), attributes: m.attributes }));
+  const packs = messages.map(({ body, attributes, sentAt }): TopicMessage => ({
+    data: Buffer.from(body),
+    attributes: sentAt === undefined ? attributes : { ...attributes, [QUEUED_AT]: sentAt },
+  }));
   let passed = false as boolean;
   const attempt = async (): Promise<void> => {
     await publisher.publish(shard, packs);

@@ -1,6 +1,6 @@
 /** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. */
-import { pauseMs } from '../backoff.ts';
 import { Redis, type RedisOptions } from 'ioredis';
+import { pauseMs } from '../backoff.ts';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
 import type { Bucket, Cache, Listener, Taken } from './port.ts';

@@ -6,10 +6,9 @@ import { randomUUID } from 'node:crypto';
 import { DelayedError, type Job as BullJob, Queue, WaitingError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { PortUnavailableError } from '../errors.ts';
+import { PREFIX, QUEUE } from './queue.ts';
 import type { Job, JobRun, Jobs, JobState, JobWorker, RunningWorker, Wish } from './port.ts';
 
-const PREFIX = 'spanway';
-const QUEUE = 'jobs';
 /** How long a job is its worker's without word of it, and how often jobs of dead workers are looked for. */
 const LOCK_MS = 10_000;
 const STALLED_LOOK_MS = 3_000;
@@ -34,25 +33,26 @@ export function open(url: URL): Promise<Jobs> {
   return Promise.resolve(new BullJobs(url.href));
 }
 
-class BullJobs implements Jobs {
+export class BullJobs implements Jobs {
   readonly #url: string;
   readonly #redis: Redis;
-  readonly #queue: Queue<Data, string>;
+  /** For the board alone. */
+  readonly queue: Queue<Data, string>;
 
   constructor(url: string) {
     this.#url = url;
     this.#redis = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: CONNECT_TIMEOUT_MS });
-    this.#queue = new Queue(QUEUE, { connection: this.#redis, prefix: PREFIX });
+    this.queue = new Queue(QUEUE, { connection: this.#redis, prefix: PREFIX });
     // Each call reports its own failure; without a listener these would end the process.
     this.#redis.on('error', () => undefined);
-    this.#queue.on('error', () => undefined);
+    this.queue.on('error', () => undefined);
   }
 
   add(spec: unknown): Promise<string> {
     return this.#attempt('add', async () => {
       const id = randomUUID();
       const kept = { age: KEPT_SECONDS };
-      await this.#queue.add('job', { spec }, { jobId: id, removeOnComplete: kept, removeOnFail: kept });
+      await this.queue.add('job', { spec }, { jobId: id, removeOnComplete: kept, removeOnFail: kept });
       return id;
     });
   }
@@ -67,7 +67,7 @@ class BullJobs implements Jobs {
   list(limit: number): Promise<readonly Job[]> {
     return this.#attempt('list', async () => {
       // All that are kept: Redis has those that ended in the order in which they did, which is another one.
-      const jobs = (await this.#queue.getJobs(['completed', 'failed', 'delayed', 'active', 'waiting'])) as (Held | undefined)[];
+      const jobs = (await this.queue.getJobs(['completed', 'failed', 'delayed', 'active', 'waiting'])) as (Held | undefined)[];
       const there = jobs.filter((job) => job !== undefined).sort((a, b) => b.timestamp - a.timestamp);
       return Promise.all(there.slice(0, limit).map(jobOf));
     });
@@ -154,7 +154,7 @@ class BullJobs implements Jobs {
   }
 
   async #job(id: string): Promise<Held | undefined> {
-    return await this.#queue.getJob(id);
+    return await this.queue.getJob(id);
   }
 
   async ping(): Promise<void> {
@@ -162,7 +162,7 @@ class BullJobs implements Jobs {
   }
 
   async close(): Promise<void> {
-    await this.#queue.close();
+    await this.queue.close();
     this.#redis.disconnect();
   }
 

@@ -56,6 +56,8 @@ export interface QueueMessage {
   readonly attributes: Readonly<Record<string, string>>;
   /** 1 at its first delivery. */
   readonly receiveCount: number;
+  /** When the queue took it, by the broker's clock: RFC 3339. Absent where the broker does not say. */
+  readonly sentAt?: string;
   /** The adapter's own handle on this delivery. */
   readonly receipt: string;
 }

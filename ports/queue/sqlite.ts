@@ -183,10 +183,16 @@ class SqliteQueue implements Queue, Provisionable, HoldsDeadLetters {
         // As many of one group as there is room for, as SQS does, so that a receiver gets runs to handle together.
         const rows = this.#file
           .prepare(
-            `SELECT seq, receive_count, body, attributes FROM queue_messages CROSS JOIN queue_bodies USING (seq)
+            `SELECT seq, receive_count, sent_at, body, attributes FROM queue_messages CROSS JOIN queue_bodies USING (seq)
              WHERE queue_messages.group_id = ? ORDER BY seq LIMIT ?`,
           )
-          .all(group, maxCount - messages.length) as { seq: number; receive_count: number; body: string; attributes: string }[];
+          .all(group, maxCount - messages.length) as {
+          seq: number;
+          receive_count: number;
+          sent_at: number;
+          body: string;
+          attributes: string;
+        }[];
         const visibleAt = now + visibilityMs;
         for (const row of rows) {
           const receiveCount = row.receive_count + 1;
@@ -198,6 +204,7 @@ class SqliteQueue implements Queue, Provisionable, HoldsDeadLetters {
             body: row.body,
             attributes: JSON.parse(row.attributes) as Record<string, string>,
             receiveCount,
+            sentAt: new Date(row.sent_at).toISOString(),
             receipt: `${row.seq}:${receiveCount}`,
           });
         }

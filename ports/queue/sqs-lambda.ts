@@ -1,13 +1,17 @@
 /** How a message of the SQS queue looks when Lambda has received it: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html */
 import type { QueueMessage } from './port.ts';
-import { toReceipt } from './sqs-message.ts';
+import { sentAtOf, toReceipt } from './sqs-message.ts';
 
 /** The fields that are read here. `SQSRecord` of `@types/aws-lambda` fits. */
 export interface LambdaSqsRecord {
   readonly messageId: string;
   readonly receiptHandle: string;
   readonly body: string;
-  readonly attributes: { readonly ApproximateReceiveCount: string; readonly MessageGroupId?: string | undefined };
+  readonly attributes: {
+    readonly ApproximateReceiveCount: string;
+    readonly SentTimestamp?: string | undefined;
+    readonly MessageGroupId?: string | undefined;
+  };
   readonly messageAttributes: Readonly<
     Record<string, { readonly stringValue?: string | undefined; readonly binaryValue?: string | undefined; readonly dataType: string }>
   >;
@@ -24,5 +28,6 @@ export function readLambdaRecord(record: LambdaSqsRecord): QueueMessage {
     attributes,
     receiveCount: Number(record.attributes.ApproximateReceiveCount),
     receipt: toReceipt(record.messageId, record.receiptHandle),
+    ...sentAtOf(record.attributes.SentTimestamp),
   };
 }

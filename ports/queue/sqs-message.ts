@@ -13,12 +13,7 @@ export function toMessageAttributes(attributes: Readonly<Record<string, string>>
   return Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, { DataType: 'String', StringValue: value }]));
 }
 
-export interface SqsMessage extends QueueMessage {
-  /** When it was sent to the queue that it is in, in milliseconds since 1970. */
-  readonly sentAtMs: number;
-}
-
-export function toMessage(message: Message): SqsMessage {
+export function toMessage(message: Message): QueueMessage {
   const attributes: Record<string, string> = {};
   for (const [name, value] of Object.entries(message.MessageAttributes ?? {})) {
     // Spanway sends text only; what another sender put as bytes is kept readable for the dead-letter queue.
@@ -30,8 +25,13 @@ export function toMessage(message: Message): SqsMessage {
     attributes,
     receiveCount: Number(message.Attributes?.ApproximateReceiveCount ?? 1),
     receipt: toReceipt(message.MessageId ?? '', message.ReceiptHandle ?? ''),
-    sentAtMs: Number(message.Attributes?.SentTimestamp ?? 0),
+    ...sentAtOf(message.Attributes?.SentTimestamp),
   };
+}
+
+/** From `SentTimestamp`: milliseconds since 1970, of the queue that the message is in. */
+export function sentAtOf(timestamp: string | undefined): Pick<QueueMessage, 'sentAt'> {
+  return timestamp === undefined ? {} : { sentAt: new Date(Number(timestamp)).toISOString() };
 }
 
 export function toReceipt(id: string, handle: string): string {
@@ -63,7 +63,7 @@ export function deadLetterAttributes(message: QueueMessage, reason: string): Rec
 }
 
 /** A message of the dead-letter queue, with what `deadLetterAttributes` made read back. */
-export function toDeadLetter(message: SqsMessage): DeadLetter {
+export function toDeadLetter(message: QueueMessage): DeadLetter {
   const { [REASON_ATTRIBUTE]: reason = 'none given', [OTHERS_ATTRIBUTE]: others, ...attributes } = message.attributes;
   return {
     id: readReceipt(message).id,
@@ -71,7 +71,7 @@ export function toDeadLetter(message: SqsMessage): DeadLetter {
     body: message.body,
     attributes: { ...attributes, ...(others === undefined ? {} : (JSON.parse(others) as Record<string, string>)) },
     reason,
-    deadAt: new Date(message.sentAtMs).toISOString(),
+    deadAt: message.sentAt ?? new Date(0).toISOString(),
   };
 }
 

@@ -17,15 +17,7 @@ import { PortUnavailableError } from '../errors.ts';
 import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
 import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
-import {
-  deadLetterAttributes,
-  isDefiniteRefusal,
-  readReceipt,
-  toDeadLetter,
-  toMessage,
-  toMessageAttributes,
-  type SqsMessage,
-} from './sqs-message.ts';
+import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toDeadLetter, toMessage, toMessageAttributes } from './sqs-message.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */
 const MAX_WAIT_SECONDS = 20;
@@ -95,7 +87,7 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
     }
   }
 
-  async receive(options: ReceiveOptions): Promise<readonly SqsMessage[]> {
+  async receive(options: ReceiveOptions): Promise<readonly QueueMessage[]> {
     checkReceive(options, this.capabilities);
     const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
     const deadline = performance.now() + options.waitMs;
@@ -108,7 +100,7 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
     }
   }
 
-  async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly SqsMessage[]> {
+  async #receiveOnce(options: ReceiveOptions, waitSeconds: number, signal: AbortSignal): Promise<readonly QueueMessage[]> {
     const attempt = this.#nextAttempt(options.maxCount, toSeconds(options.visibilityMs));
     const call = this.#track(
       this.#client.send(

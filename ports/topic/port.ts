@@ -63,6 +63,8 @@ export interface Delivery {
   readonly attributes: Readonly<Record<string, string>>;
   /** 1 at first; may be 1 again where the adapter does not count. */
   readonly attempt: number;
+  /** When the topic took it, by the broker's clock: RFC 3339. Absent where the broker does not say. */
+  readonly publishedAt?: string;
   /** Once, either of them. Later calls do nothing. */
   ack(): void;
   nack(): void;

@@ -84,17 +84,18 @@ export class Deliveries {
   }
 
   #handOut(out: Out): void {
-    const { key, data, attributes, attempt } = out.arrival;
+    const { arrival } = out;
+    const { key } = arrival;
     this.#outstanding?.add(out.bytes);
     this.#out.set(key, (this.#out.get(key) ?? new Set<Out>()).add(out));
     const ack = (): void => {
       if (out.settled) return;
       this.#settle(out);
-      out.arrival.ack();
+      arrival.ack();
       this.#handOutWaiting();
     };
     try {
-      this.#handler?.({ key, data, attributes, attempt, ack, nack: () => this.#nack(out) });
+      this.#handler?.({ ...arrival, ack, nack: () => this.#nack(out) });
     } catch (error) {
       this.report(error as Error);
       this.#nack(out);

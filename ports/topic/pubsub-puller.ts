@@ -5,9 +5,9 @@
  * another one of it; and when its lease ends, it comes again with the later ones behind it. Why not everywhere:
  * docs/decisions/pubsub-pull.md.
  */
-import { pauseMs } from '../backoff.ts';
-import { v1 } from '@google-cloud/pubsub';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type protos, v1 } from '@google-cloud/pubsub';
+import { pauseMs } from '../backoff.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
 import { clientOptions, once, reached, unavailable, within, type PubsubConfig } from './pubsub-client.ts';
 import { Deliveries, type Arrival } from './pubsub-deliveries.ts';
@@ -99,6 +99,7 @@ export class PubsubPuller implements Subscriber {
         attributes: message.attributes ?? {},
         // 0 where the subscription has no dead-letter topic and so does not count.
         attempt: deliveryAttempt || 1,
+        ...publishedAtOf(message.publishTime),
         ack: () => {
           this.#leased.delete(ackId);
           this.#acked.push(ackId);
@@ -172,4 +173,9 @@ export class PubsubPuller implements Subscriber {
       ),
     );
   }
+}
+
+function publishedAtOf(time: protos.google.protobuf.ITimestamp | null | undefined): Pick<Arrival, 'publishedAt'> {
+  if (time?.seconds == null) return {};
+  return { publishedAt: new Date(Number(time.seconds) * 1000 + Math.trunc((time.nanos ?? 0) / 1e6)).toISOString() };
 }

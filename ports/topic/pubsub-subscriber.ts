@@ -1,6 +1,6 @@
 /** The subscriber on Pub/Sub: streaming pull, with the port's own flow control and order on top of the client's. */
-import { pauseMs } from '../backoff.ts';
 import { Duration, SubscriptionCloseBehaviors, type Message, type PubSub, type Subscription } from '@google-cloud/pubsub';
+import { pauseMs } from '../backoff.ts';
 import type { Delivery, Subscriber, SubscriberLimits } from './port.ts';
 import { once, reached, unavailable, within, type PubsubConfig } from './pubsub-client.ts';
 import { Deliveries, type Arrival } from './pubsub-deliveries.ts';
@@ -136,6 +136,7 @@ function arrivalOf(message: Message): Arrival {
     attributes: message.attributes,
     // 0 where the subscription has no dead-letter topic and so does not count.
     attempt: message.deliveryAttempt || 1,
+    publishedAt: message.publishTime.toISOString(),
     ack: () => message.ack(),
   };
 }

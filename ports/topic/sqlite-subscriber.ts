@@ -45,6 +45,7 @@ interface MessageRow {
   readonly seq: number;
   readonly attributes: string;
   readonly data: Uint8Array;
+  readonly published_at: number | null;
 }
 
 /** Of the signal that messages of the subscription can be handed out. */
@@ -185,7 +186,9 @@ export class SqliteSubscriber implements Subscriber {
   /** Claims the key's messages while there is room. Whether some were left. */
   #claim(key: KeyRow, claimed: Claimed[]): boolean {
     const rows = this.#file
-      .prepare('SELECT seq, attributes, data FROM topic_messages WHERE subscription = ? AND key = ? AND seq >= ? ORDER BY seq')
+      .prepare(
+        'SELECT seq, attributes, data, published_at FROM topic_messages WHERE subscription = ? AND key = ? AND seq >= ? ORDER BY seq',
+      )
       .iterate(this.#subscription, key.key, key.next) as Iterable<unknown> as Iterable<MessageRow>;
     const resets = key.next > key.high ? 0 : key.resets;
     let high = key.high;
@@ -219,6 +222,7 @@ export class SqliteSubscriber implements Subscriber {
       data: Buffer.from(row.data.buffer, row.data.byteOffset, row.data.byteLength),
       attributes: JSON.parse(row.attributes) as Record<string, string>,
       attempt,
+      ...(row.published_at === null ? {} : { publishedAt: new Date(row.published_at).toISOString() }),
       ack: () => {
         if (out.settled) return;
         this.#settle(out);

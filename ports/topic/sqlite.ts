@@ -33,7 +33,8 @@ const TABLES = `
     subscription INTEGER NOT NULL,
     key TEXT NOT NULL,
     attributes TEXT NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    published_at INTEGER
   ) STRICT;
   CREATE INDEX IF NOT EXISTS topic_messages_by_key ON topic_messages (subscription, key, seq);
   CREATE TABLE IF NOT EXISTS topic_keys (
@@ -62,6 +63,7 @@ export async function open(url: URL): Promise<Topic> {
   const file = SqliteFile.use(path);
   try {
     file.db.exec(TABLES);
+    addPublishedAt(file);
     file.prepare('INSERT INTO topic_subscriptions (topic, name) VALUES (?, ?) ON CONFLICT DO NOTHING').run(topic, name);
     const { id } = file.prepare('SELECT id FROM topic_subscriptions WHERE topic = ? AND name = ?').get(topic, name) as { id: number };
     const embedded: Topic = {
@@ -73,6 +75,16 @@ export async function open(url: URL): Promise<Topic> {
   } finally {
     file.release();
   }
+}
+
+/** To a file from before the column was. */
+function addPublishedAt({ db }: SqliteFile): void {
+  const isMissing = (): boolean => !db.prepare("SELECT 1 FROM pragma_table_info('topic_messages') WHERE name = 'published_at'").get();
+  if (!isMissing()) return;
+  // Another process may be at it too.
+  db.exec('BEGIN IMMEDIATE');
+  if (isMissing()) db.exec('ALTER TABLE topic_messages ADD COLUMN published_at INTEGER');
+  db.exec('COMMIT');
 }
 
 class SqlitePublisher implements Publisher {
@@ -103,8 +115,13 @@ class SqlitePublisher implements Publisher {
   }
 
   #insert(subscription: number, key: string, messages: readonly TopicMessage[]): void {
-    const insert = this.#file.prepare('INSERT INTO topic_messages (subscription, key, attributes, data) VALUES (?, ?, ?, ?)');
-    const seqs = messages.map((message) => insert.run(subscription, key, JSON.stringify(message.attributes), message.data).lastInsertRowid);
+    const insert = this.#file.prepare(
+      'INSERT INTO topic_messages (subscription, key, attributes, data, published_at) VALUES (?, ?, ?, ?, ?)',
+    );
+    const now = Date.now();
+    const seqs = messages.map(
+      (message) => insert.run(subscription, key, JSON.stringify(message.attributes), message.data, now).lastInsertRowid,
+    );
     this.#file
       .prepare(
         `INSERT INTO topic_keys (subscription, key, next) VALUES (?1, ?2, ?3)

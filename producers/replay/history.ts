@@ -14,6 +14,7 @@ import {
   readCommit,
   TIME_SHARDS,
 } from '../../schemas/envelope/history.ts';
+import { correlationMark } from '../../schemas/envelope/ids.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 
 export interface HistoryRange {
@@ -25,6 +26,8 @@ export interface HistoryRange {
   readonly after?: CommitKey;
   /** Only commits that hold something of one of these aggregates. */
   readonly aggregates?: ReadonlySet<string>;
+  /** Only commits that may hold something of this correlation id. */
+  readonly correlationId?: string;
   /** Only commits that refused something. */
   readonly refused?: boolean;
 }
@@ -120,11 +123,13 @@ async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerato
 }
 
 async function* readShard(store: Store, shard: string, range: HistoryRange): AsyncGenerator<CommitKey, undefined> {
-  const { aggregates, refused = false } = range;
+  const { aggregates, correlationId, refused = false } = range;
+  const mark = correlationId === undefined ? undefined : correlationMark(correlationId);
   const columns = [
     'committed_at',
     'first_submission_id',
     ...(aggregates === undefined ? [] : ['aggregates']),
+    ...(mark === undefined ? [] : ['correlations']),
     ...(refused ? ['refusals'] : []),
   ];
   const from = range.after?.committedAt ?? range.from;
@@ -144,6 +149,9 @@ async function* readShard(store: Store, shard: string, range: HistoryRange): Asy
       const key = { committedAt: committedAt as string, commit: commit as string };
       if (range.after && compareKeys(key, range.after) <= 0) continue;
       if (aggregates && !(rest[0] as readonly string[]).some((aggregate) => aggregates.has(aggregate))) continue;
+      // Of a commit from before the marks were, it takes a look.
+      const marks = mark === undefined ? null : (rest[aggregates ? 1 : 0] as readonly string[] | null);
+      if (mark !== undefined && marks?.includes(mark) === false) continue;
       if (refused && rest.at(-1) === null) continue;
       yield key;
     }

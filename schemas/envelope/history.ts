@@ -2,6 +2,7 @@
 import type { Cell } from '../resource/table.ts';
 import type { Envelope, HistoryPlace } from './envelope.ts';
 import type { Verdict } from './ledger.ts';
+import { type Carried, carriedOf } from './pack.ts';
 
 /** The values of `time_shard`: hexadecimal digits. */
 export const TIME_SHARDS: readonly string[] = Array.from({ length: 16 }, (_, i) => i.toString(16));
@@ -18,6 +19,8 @@ export interface HistoryRecord extends CommitKey {
   readonly position: number;
   readonly envelope: Envelope;
   readonly verdict: Verdict;
+  /** Of the pack that brought it, as far as it is known. */
+  readonly carried?: Carried;
 }
 
 export function commitRowKey({ commit, committedAt }: CommitKey): readonly Cell[] {
@@ -25,17 +28,24 @@ export function commitRowKey({ commit, committedAt }: CommitKey): readonly Cell[
 }
 
 /** What `readCommit` reads of a row of COMMITS. */
-export const COMMIT_RECORD_COLUMNS = ['envelopes', 'refusals'] as const;
+export const COMMIT_RECORD_COLUMNS = ['envelopes', 'refusals', 'carried'] as const;
 
 /** From the cells of COMMIT_RECORD_COLUMNS. */
-export function readCommit(key: CommitKey, [envelopes, refusals]: readonly Cell[]): HistoryRecord[] {
+export function readCommit(key: CommitKey, [envelopes, refusals, carried]: readonly Cell[]): HistoryRecord[] {
+  const packs = readCarried(carried ?? null);
   const refused = new Map(readRefusals(refusals ?? null).map(({ position, ...verdict }) => [position, verdict]));
-  return (JSON.parse(envelopes as string) as Envelope[]).map((envelope, position) => ({
-    ...key,
-    position,
-    envelope,
-    verdict: refused.get(position) ?? { outcome: 'applied' },
-  }));
+  let pack: Carried | undefined;
+  return (JSON.parse(envelopes as string) as Envelope[]).map((envelope, position) => {
+    pack = packs.get(position) ?? pack;
+    const verdict = refused.get(position) ?? { outcome: 'applied' };
+    return { ...key, position, envelope, verdict, ...(pack ? { carried: pack } : {}) };
+  });
+}
+
+/** From the cell of `carried`: each pack by the place of its first envelope. */
+function readCarried(cell: Cell): ReadonlyMap<number, Carried> {
+  const packs = cell === null ? [] : (JSON.parse(cell as string) as [number, string | null, string | null][]);
+  return new Map(packs.map(([position, queuedAt, bridgedAt]) => [position, carriedOf(queuedAt ?? undefined, bridgedAt ?? undefined)]));
 }
 
 /** From the cell of `refusals`: the places of what did not apply. */

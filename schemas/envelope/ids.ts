@@ -54,6 +54,11 @@ export function aggregateId(tenant: string, rootResource: string, rootKey: reado
   return hash128([tenant, rootResource, rootKey]);
 }
 
+/** By which a correlation id is found in history: 66 bits of a hash, base64url. Two ids may share one. */
+export function correlationMark(correlationId: string): string {
+  return hash('sha256', correlationId, 'base64url').slice(0, 11);
+}
+
 /** The id of the event of an outcome, the same however often it is sent. An outcome that took another's place is another event: `attempt`, from 2. */
 export function eventIdOf({ id, data }: Envelope, attempt: number | undefined): string {
   return `${id}.${data.payloadHash}${attempt === undefined ? '' : `.${attempt}`}`;

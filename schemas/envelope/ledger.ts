@@ -3,6 +3,8 @@ import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
 import type { Turn } from './holds.ts';
+import { correlationMark } from './ids.ts';
+import type { Carried } from './pack.ts';
 
 export const OUTCOMES = ['applied', 'rejected', 'dead_lettered'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
@@ -28,8 +30,9 @@ export const REASONS = [
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
-/** Characters of a detail that are kept. */
+/** Characters of a detail that are kept, and told: a database may quote a value of any length. */
 const MAX_DETAIL = 2000;
+export const keptDetail = (detail: string): string => detail.slice(0, MAX_DETAIL);
 
 const string = (maxLength?: number): ColumnType => ({ scalar: 'STRING', array: false, ...(maxLength === undefined ? {} : { maxLength }) });
 const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
@@ -75,6 +78,11 @@ export const COMMITS: TableDefinition = {
     { name: 'envelopes', type: string(), notNull: true },
     // The places within `envelopes` that did not apply, with their verdicts, as JSON. NULL where all did.
     { name: 'refusals', type: string(), notNull: false },
+    // When its packs passed the brokers, as JSON: [the place of a pack's first envelope, queued at, bridged at], … NULL
+    // where nothing is known of it.
+    { name: 'carried', type: string(), notNull: false },
+    // For each envelope, `correlationMark` of its correlation id: looked through to find one.
+    { name: 'correlations', type: { scalar: 'STRING', array: true, maxLength: 11 }, notNull: false },
   ],
   primaryKey: ['time_shard', 'committed_at', 'first_submission_id'],
   indexes: [],
@@ -117,7 +125,7 @@ export function parkedMutation(pack: {
     op: 'insert',
     table: PARKED,
     columns: PARKED.columns.map((c) => c.name),
-    values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],
+    values: [id, COMMIT_TIMESTAMP, reason, keptDetail(detail), attributes, body],
   };
 }
 
@@ -161,6 +169,8 @@ export interface LedgerWrite {
   /** As it came. */
   readonly text: string;
   readonly verdict: Verdict;
+  /** Of the pack that brought it. */
+  readonly carried?: Carried;
   /** The ledger has an outcome of it, and this one takes its place. */
   readonly replaces?: boolean;
   readonly turn?: Turn | undefined;
@@ -213,8 +223,22 @@ function historyRow({ commit, committedAt }: CommitName, writes: readonly Ledger
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,
     refusals.length > 0 ? JSON.stringify(refusals) : null,
+    carriedCell(writes),
+    writes.map(({ envelope }) => correlationMark(envelope.correlationid)),
   ];
   return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
+}
+
+/** One entry a pack: its envelopes have the same `carried`, the very object. */
+function carriedCell(writes: readonly LedgerWrite[]): string | null {
+  const packs: (readonly [position: number, queuedAt: string | null, bridgedAt: string | null])[] = [];
+  let last: Carried | undefined;
+  for (const [position, { carried }] of writes.entries()) {
+    if (carried === last && position > 0) continue;
+    packs.push([position, carried?.queuedAt ?? null, carried?.bridgedAt ?? null]);
+    last = carried;
+  }
+  return packs.some(([, queuedAt, bridgedAt]) => queuedAt !== null || bridgedAt !== null) ? JSON.stringify(packs) : null;
 }
 
 /** The entry of one try of a submission. */
@@ -229,7 +253,7 @@ export function entryOf(
   return {
     outcome,
     ...(reason === undefined ? {} : { reason }),
-    ...(detail === undefined ? {} : { detail: detail.slice(0, MAX_DETAIL) }),
+    ...(detail === undefined ? {} : { detail: keptDetail(detail) }),
     payloadHash: data.payloadHash,
     commit,
     position,

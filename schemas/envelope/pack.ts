@@ -24,6 +24,28 @@ export interface Pack {
 }
 
 /**
+ * The attribute by which the bridge passes on when the queue took a pack: the broker's word, beside the signature. It
+ * is for people who look for a delay; nothing is decided by it.
+ */
+export const QUEUED_AT = 'queuedAt';
+
+/** When a pack passed the brokers, by their clocks: RFC 3339 in UTC. */
+export interface Carried {
+  readonly queuedAt?: string;
+  readonly bridgedAt?: string;
+}
+
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z$/;
+
+/** What is no time is left out: anyone who may publish can write anything there. */
+export function carriedOf(queuedAt: string | undefined, bridgedAt: string | undefined): Carried {
+  return {
+    ...(queuedAt !== undefined && INSTANT.test(queuedAt) ? { queuedAt } : {}),
+    ...(bridgedAt !== undefined && INSTANT.test(bridgedAt) ? { bridgedAt } : {}),
+  };
+}
+
+/**
  * An envelope's text inside a pack. SQS bodies may hold XML's characters only, so U+FFFE and U+FFFF are escaped; so
  * are characters above U+FFFF, which SQS takes and some local servers in its place refuse.
  */

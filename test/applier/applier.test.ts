@@ -2,19 +2,20 @@ import { hash, randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Applier, startApplier } from '../../consumers/applier/applier.ts';
-import { PortUnavailableError } from '../../ports/errors.ts';
+import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import { MemoryCache } from '../../ports/cache/memory.ts';
 import { openEvents } from '../../ports/events/index.ts';
 import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import { openTopic } from '../../ports/topic/index.ts';
 import type { Topic } from '../../ports/topic/port.ts';
+import { attemptsOf, readEntries } from '../../producers/replay/attempts.ts';
 import { KeyRing, type NamedKey } from '../../schemas/envelope/key-ring.ts';
 import { LEDGER, PARKED } from '../../schemas/envelope/ledger.ts';
 import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { anEnvelope } from '../fixtures/envelopes.ts';
-import { preparedStore, resources } from '../fixtures/stores.ts';
+import { FaultyStore, preparedStore, resources } from '../fixtures/stores.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
 const newKey = (id: string): NamedKey => ({ id, key: randomBytes(32) });
@@ -75,10 +76,10 @@ describe('the applier', () => {
     await remove();
   });
 
-  function run(to: Events = events): void {
+  function run(to: Events = events, into: Store = store): void {
     applier = startApplier({
       subscriber: topic.subscriber(),
-      store,
+      store: into,
       events: to,
       cache: new MemoryCache(),
       resources: { current: resources },
@@ -108,9 +109,9 @@ describe('the applier', () => {
       },
     });
   }
-  async function publish(pack: Pack): Promise<void> {
+  async function publish(pack: Pack, more: Record<string, string> = {}): Promise<void> {
     const publisher = topic.publisher();
-    await publisher.publish('1', [{ data: Buffer.from(pack.body), attributes: { ...pack.attributes } }]);
+    await publisher.publish('1', [{ data: Buffer.from(pack.body), attributes: { ...pack.attributes, ...more } }]);
     await publisher.close();
   }
   const pack = (envelopes: readonly Envelope[], keys: KeyRing = ring): Pack => encodePack(envelopes.map(envelopeText), 1, keys);
@@ -216,6 +217,48 @@ describe('the applier', () => {
     run();
     await events.until(() => events.sent.length === 1);
     expect(events.sent[0]).toMatchObject({ submissionId: envelope.id, outcome: 'applied' });
+  });
+
+  it('keeps when a pack passed the brokers, and takes nothing else for a time', async () => {
+    const [told, odd] = [anEnvelope({ orderId: 'a' }), anEnvelope({ orderId: 'b' })];
+    run();
+    await publish(pack([told]), { queuedAt: '2026-11-24T12:00:00.250Z' });
+    await publish(pack([odd]), { queuedAt: '<yesterday>' });
+    await events.until(() => events.sent.length === 2);
+    for (const [envelope, queuedAt] of [
+      [told, '2026-11-24T12:00:00.250Z'],
+      [odd, undefined],
+    ] as const) {
+      const [attempt] = await attemptsOf(store, envelope.id);
+      expect(attempt?.carried?.queuedAt).toBe(queuedAt);
+      expect(Date.now() - Date.parse(attempt?.carried?.bridgedAt ?? '')).toBeLessThan(60_000);
+    }
+  });
+
+  it('parks a pack once, whenever the queue had it', async () => {
+    const lost = { ...pack([anEnvelope()]), body: '[]' };
+    run();
+    await publish(lost, { queuedAt: '2026-11-24T12:00:00.000Z' });
+    await publish(lost, { queuedAt: '2026-11-24T12:00:01.000Z' });
+    await publish(pack([anEnvelope()]));
+    await events.until(() => events.sent.length === 1);
+    await applier?.stop();
+    applier = undefined;
+    expect(await parked(lost)).toBe('signature_invalid');
+    expect(await store.scan(PARKED, { prefix: [], limit: 10 }, ['parked_id'])).toHaveLength(1);
+  });
+
+  it('tells no more of a refusal than the ledger keeps, however much the database says', async () => {
+    const refusing = new FaultyStore(store);
+    const error = new StoreError('refused', 'x'.repeat(2_000_000), { reason: 'check_failed' });
+    refusing.faults.push({ when: 'before', error });
+    run(events, refusing);
+    const envelope = anEnvelope({ orderId: 'o' });
+    await publish(pack([envelope]));
+    await events.until(() => events.sent.length === 1);
+    expect(events.sent[0]).toMatchObject({ outcome: 'rejected', reason: 'check_failed', detail: 'x'.repeat(2000) });
+    const [entry] = await readEntries(store, [envelope.id]);
+    expect(entry?.detail).toBe(events.sent[0]?.detail);
   });
 
   it('writes its events to the embedded adapter once, however often an envelope comes', async () => {

@@ -89,6 +89,8 @@ describe('the bridge', () => {
     expect(textsOf(2)).toEqual(['x', 'y']);
     expect(delivered[0]?.attributes).toMatchObject({ contentType: 'application/cloudevents-batch+json', count: '1' });
     expect(delivered[0]?.attributes['signature']).toMatch(/^hmac-sha256;k1;/);
+    // The queue's own word of when it had them.
+    expect(Date.now() - Date.parse(delivered[0]?.attributes['queuedAt'] ?? '')).toBeLessThan(60_000);
     expect(await leftOnQueue()).toBe(0);
   });
 

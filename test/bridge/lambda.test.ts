@@ -61,7 +61,13 @@ describe('a record of an SQS event', () => {
   it('reads as the queue’s adapter would have received it', () => {
     const [record] = DOCUMENTED_FIFO_EVENT.Records as [SQSRecord];
     const message = readLambdaRecord(record);
-    expect(message).toMatchObject({ group: '1', body: 'Test message.', attributes: {}, receiveCount: 1 });
+    expect(message).toMatchObject({
+      group: '1',
+      body: 'Test message.',
+      attributes: {},
+      receiveCount: 1,
+      sentAt: '2019-11-08T22:18:30.774Z',
+    });
     expect(readReceipt(message)).toEqual({ id: '11d6ee51-4cc7-4302-9e22-7cd8afdaadf5', handle: 'AQEBBX8nesZEXmkhsmZeyIE8iQAMig7qw...' });
   });
 

@@ -1,11 +1,9 @@
 /** The events suite on every adapter. */
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { EventBridgeClient, PutRuleCommand, PutTargetsCommand } from '@aws-sdk/client-eventbridge';
-import { CreateQueueCommand, GetQueueAttributesCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { openEvents } from '../../ports/events/index.ts';
 import { EVENT_SOURCE, type OutcomeEvent } from '../../ports/events/port.ts';
 import { openSqliteEvents } from '../../ports/events/sqlite.ts';
+import { Bus } from '../fixtures/bus.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 import { eventsConformance, type EventsFixture } from './events.ts';
@@ -41,35 +39,19 @@ describeWithServer('eventbridge', 'on moto', ({ eventbridge }) => {
 
 /** A bus of its own, and a queue behind a rule as its subscriber. */
 async function openOnMoto(endpoint: string): Promise<EventsFixture> {
-  const bus = `bus-${randomUUID()}`;
-  const events = await openEvents(`eventbridge:${bus}?region=us-east-1&endpoint=${encodeURIComponent(endpoint)}&credentials=local`);
+  const bus = new Bus(endpoint);
+  const events = await openEvents(bus.urlAt(endpoint));
   await events.provision();
-
-  const options = { endpoint, region: 'us-east-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
-  const [bridge, queues] = [new EventBridgeClient(options), new SQSClient(options)];
-  const { QueueUrl } = await queues.send(new CreateQueueCommand({ QueueName: bus }));
-  const { Attributes } = await queues.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['QueueArn'] }));
-  const EventPattern = JSON.stringify({ source: [EVENT_SOURCE], 'detail-type': [{ prefix: 'submission.' }] });
-  await bridge.send(new PutRuleCommand({ Name: 'all', EventBusName: bus, EventPattern }));
-  await bridge.send(
-    new PutTargetsCommand({ Rule: 'all', EventBusName: bus, Targets: [{ Id: 'queue', Arn: Attributes?.['QueueArn'] ?? '' }] }),
-  );
-
-  const seen: OutcomeEvent[] = [];
+  const subscription = await bus.subscribe({ source: [EVENT_SOURCE], 'detail-type': [{ prefix: 'submission.' }] });
   return {
     events,
     async subscriberSees(count) {
-      const deadline = performance.now() + 10_000;
-      while (new Set(seen.map((event) => event.id)).size < count && performance.now() < deadline) {
-        const { Messages } = await queues.send(new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 1 }));
-        for (const message of Messages ?? []) seen.push((JSON.parse(message.Body ?? '') as { detail: OutcomeEvent }).detail);
-      }
-      return seen;
+      await subscription.receive((seen) => new Set(seen.map(({ detail }) => detail.id)).size >= count);
+      return subscription.seen.map(({ detail }) => detail);
     },
     async remove() {
       await events.close();
-      bridge.destroy();
-      queues.destroy();
+      bus.close();
     },
   };
 }

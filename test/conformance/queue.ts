@@ -87,6 +87,18 @@ export function queueConformance(name: string, make: () => Promise<QueueFixture>
         expect(messages[0]).toMatchObject({ group: '7', body: '[{"a":1}]', attributes, receiveCount: 1 });
       });
 
+      it('tells when the queue took it, the same at every delivery', async () => {
+        const before = Date.now();
+        await sendAll(entry('g', 'one'));
+        const after = Date.now();
+        const [first] = await receive(queue, SHORT_VISIBILITY_MS);
+        expect(first?.sentAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+        // Some servers cut it to whole seconds.
+        expect(Date.parse(first?.sentAt ?? '')).toBeGreaterThanOrEqual(before - 1000);
+        expect(Date.parse(first?.sentAt ?? '')).toBeLessThanOrEqual(after + 1);
+        expect((await receive())[0]).toMatchObject({ receiveCount: 2, sentAt: first?.sentAt });
+      });
+
       it.each([
         'é 数 \u2028 \ufffd',
         ' \t\r\n leading and trailing \n',

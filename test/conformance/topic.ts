@@ -95,6 +95,17 @@ export function topicConformance(name: string, make: () => Promise<TopicFixture>
         expect(delivery?.data.equals(data)).toBe(true);
       });
 
+      it('tells when the topic took it', async () => {
+        const before = Date.now();
+        await publisher.publish('k', messages('one'));
+        const after = Date.now();
+        const { inbox } = subscribe();
+        const [delivery] = await inbox.count(1);
+        expect(delivery?.publishedAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,9}Z$/);
+        expect(Date.parse(delivery?.publishedAt ?? '')).toBeGreaterThanOrEqual(before - 1);
+        expect(Date.parse(delivery?.publishedAt ?? '')).toBeLessThanOrEqual(after + 1);
+      });
+
       it('may be attributes alone', async () => {
         await publisher.publish('k', [{ data: Buffer.alloc(0), attributes: { only: 'this' } }]);
         const { inbox } = subscribe();

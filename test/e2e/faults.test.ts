@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 it.each([1, 2, 3, 4])('applies every write once and in order (seed %d)', async (seed) => {
-  pipeline = await startPipeline(resources, undefined, seed);
+  pipeline = await startPipeline(resources, undefined, { faults: seed });
   const { store } = pipeline;
   const rng = new Rng(seed, 'writes');
   const counters = new Map<string, number>();

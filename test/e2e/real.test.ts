@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Story } from '../../producers/replay/trace.ts';
 import { realAdapters } from '../fixtures/real-adapters.ts';
-import { Command, startDev, startRoles } from '../fixtures/stacks.ts';
+import { type Client, Command, startDev, startRoles } from '../fixtures/stacks.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
 import { endToEnd } from './contract.ts';
@@ -9,9 +12,13 @@ import { endToEnd } from './contract.ts';
 const ALL = ['sqs', 'pubsub', 'spanner', 'redis', 'eventbridge'] as const;
 
 describeWithServer(ALL, 'end to end on the real servers, each role a process', (servers) => {
+  let env: Record<string, string>;
+  let client: Client;
   endToEnd(async () => {
     const folder = await makeTemporaryFolder();
-    const stack = await startRoles(folder.path, realAdapters(servers));
+    env = { SPANWAY_DATA_DIR: folder.path, SPANWAY_SCHEMAS: join(folder.path, 'schemas'), ...realAdapters(servers) };
+    const stack = await startRoles(folder.path, env);
+    ({ client } = stack);
     return {
       ...stack,
       stop: async (signal) => {
@@ -21,6 +28,24 @@ describeWithServer(ALL, 'end to end on the real servers, each role a process', (
         return statuses;
       },
     };
+  });
+
+  it('tells when the queue and the topic had a write, by their own clocks', async () => {
+    const correlationId = `trace-${randomUUID()}`;
+    const before = Date.now();
+    expect(
+      await client.write('PUT', `/v1/orders/${randomUUID()}`, { customer: 'c', status: 'open' }, { 'correlation-id': correlationId }),
+    ).toBe('applied');
+    const command = new Command(['trace', correlationId, '--json'], env);
+    expect(await command.exited).toBe(0);
+    const story = JSON.parse(command.output.split('\n').find((line) => line.startsWith('{')) ?? '{}') as Story;
+    expect(story.steps.map((step) => step.what)).toEqual(['accepted', 'queued', 'bridged', 'applied', 'event']);
+    const times = story.steps.slice(0, 4).map(({ at }) => Date.parse(at ?? ''));
+    // The servers are on this machine; some cut their time to whole seconds.
+    for (const time of times) {
+      expect(time).toBeGreaterThanOrEqual(before - 1000);
+      expect(time).toBeLessThanOrEqual(Date.now());
+    }
   });
 
   it('says how a database differs from the resources, and makes what is missing once', async () => {

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openQueue } from '../../ports/queue/index.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from '../../ports/queue/recent-ids.ts';
@@ -56,6 +57,37 @@ describe('the embedded topic', () => {
     expect(seen).toEqual(['one 2', 'two 2']);
     // Well before its lease would have run out.
     expect(performance.now() - killed).toBeLessThan(5_000);
+  });
+
+  it('goes on with a file from before it kept when a message was published', async () => {
+    const path = join(await temporaryFolder(), 'topic.db');
+    const open = async (texts: readonly string[]): Promise<void> => {
+      const publisher = (await openTopic(`sqlite:${path}`)).publisher();
+      for (const text of texts) await publisher.publish('k', [{ data: Buffer.from(text), attributes: {} }]);
+      await publisher.close();
+    };
+    await open(['old']);
+    const old = new DatabaseSync(path);
+    old.exec('ALTER TABLE topic_messages DROP COLUMN published_at');
+    old.close();
+    await open(['new']);
+
+    const seen: [string, boolean][] = [];
+    const got = Promise.withResolvers<null>();
+    const subscriber = (await openTopic(`sqlite:${path}`)).subscriber();
+    subscriber.start(
+      ({ data, publishedAt }) => {
+        seen.push([data.toString(), publishedAt !== undefined]);
+        if (seen.length === 2) got.resolve(null);
+      },
+      { maxOutstandingMessages: 10, maxOutstandingBytes: 1_000_000 },
+    );
+    onTestFinished(() => subscriber.stop(1_000));
+    await got.promise;
+    expect(seen).toEqual([
+      ['old', false],
+      ['new', true],
+    ]);
   });
 
   it('frees the keys of an owner that ended, and those of an unknown one when its lease has run out', () => {

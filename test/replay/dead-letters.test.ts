@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Job } from '../../ports/jobs/port.ts';
 import { attemptsOf, readEntries } from '../../producers/replay/attempts.ts';
 import {
   closeLetter,
@@ -10,7 +11,7 @@ import {
 } from '../../producers/replay/dead-letters.ts';
 import { redrive, type Redriven, type RedriveOptions } from '../../producers/replay/redrive.ts';
 import { sendEnvelopes } from '../../producers/replay/sender.ts';
-import { trace } from '../../producers/replay/trace.ts';
+import { type Story, trace } from '../../producers/replay/trace.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
@@ -246,11 +247,13 @@ describe('dead letters', () => {
   });
 
   describe('in a trace', () => {
-    const tell = async (selection: Parameters<typeof trace>[1]) => {
-      const stories: string[][] = [];
-      for await (const story of trace(parts(), selection)) stories.push([story.submissionId, ...story.steps.map((step) => step.what)]);
-      return stories;
+    const stories = async (selection: Parameters<typeof trace>[1], jobs: readonly Job[] = []): Promise<Story[]> => {
+      const told: Story[] = [];
+      for await (const story of trace(parts(), selection, jobs)) told.push(story);
+      return told;
     };
+    const tell = async (selection: Parameters<typeof trace>[1]): Promise<string[][]> =>
+      (await stories(selection)).map(({ submissionId, steps }) => [submissionId, ...steps.map((step) => step.what)]);
 
     it('show every try in order, found by id, correlation id or row', async () => {
       const letter = envelopeOf([orderUpsert('o1', 'a')]);
@@ -258,20 +261,74 @@ describe('dead letters', () => {
       await redriveAll();
       const later = envelopeOf([orderUpsert('o1', 'b')]);
       await pipeline.submit([later]);
-      const story = [letter.id, 'accepted', 'carried', 'dead_lettered', 'event', 'redriven', 'applied', 'event'];
+      const story = [
+        ...[letter.id, 'accepted', 'queued', 'bridged', 'dead_lettered', 'event'],
+        ...['redriven', 'queued', 'bridged', 'applied', 'event'],
+      ];
       expect(await tell({ submissionId: letter.id })).toEqual([story]);
       expect(await tell({ correlationId: letter.correlationid })).toEqual([story]);
       expect(await tell({ tenant: 't1', resource: 'orders', key: ['o1'] })).toEqual([
         story,
-        [later.id, 'accepted', 'carried', 'applied', 'event'],
+        [later.id, 'accepted', 'queued', 'bridged', 'applied', 'event'],
       ]);
       expect(await tell({ correlationId: 'none' })).toEqual([]);
+    });
+
+    it('have the times of each step, in the order in which they were taken', async () => {
+      const before = Date.now();
+      const letter = { ...envelopeOf([orderUpsert('o1', 'a')]), time: new Date(before).toISOString() };
+      await deadLettered(letter);
+      await redriveAll();
+      const [story] = await stories({ submissionId: letter.id });
+      const timed = story?.steps.filter(({ what }) => what !== 'event') ?? [];
+      const times = timed.map(({ at }) => Date.parse(at ?? ''));
+      expect(times).toHaveLength(8);
+      expect(times).toEqual([...times].sort((a, b) => a - b));
+      expect(times.at(-1)).toBeLessThanOrEqual(Date.now() + 1);
+    });
+
+    it('name the replays that have passed it, and no others', async () => {
+      const [one, other] = [envelopeOf([orderUpsert('o1')]), envelopeOf([orderUpsert('o2')], { tenant: 't2' })];
+      await pipeline.submit([one, other]);
+      const [attempt] = await attemptsOf(pipeline.store, one.id);
+      const { commit, committedAt } = attempt ?? expect.unreachable();
+      const [second] = await attemptsOf(pipeline.store, other.id);
+      const last = [committedAt, second?.committedAt ?? ''].sort().at(-1) ?? '';
+      const job = (id: string, spec: object, after?: string): Job => ({
+        id,
+        spec: { by: 'ann', selection: {}, ...spec },
+        state: 'completed',
+        addedAt: '2026-11-25T00:00:00.000Z',
+        endedAt: '2026-11-25T00:01:00.000Z',
+        ...(after === undefined ? {} : { progress: { counts: {}, problems: [], after: { committedAt: after, commit } } }),
+      });
+      const jobs = [
+        job('all', {}, last),
+        job('tenant', { selection: { tenant: 't2' } }, last),
+        job('into', { into: 'sqlite:x.db' }, last),
+        job('earlier', { selection: { to: committedAt } }, committedAt),
+        job('not-so-far', {}, '2026-01-01T00:00:00.000000Z'),
+        job('not-begun', {}),
+        job('file', { file: 'x.jsonl' }, last),
+      ];
+      const replayed = async (id: string): Promise<unknown[]> =>
+        (await stories({ submissionId: id }, jobs)).flatMap(({ steps }) =>
+          steps
+            .filter(({ what }) => what === 'replayed')
+            .map(({ at, text }) => [at, /job (\S+),/.exec(text)?.[1], text.includes('another database')]),
+        );
+      const at = '2026-11-25T00:01:00.000Z';
+      expect(await replayed(one.id)).toEqual([
+        [at, 'all', false],
+        [at, 'into', true],
+      ]);
+      expect((await replayed(other.id)).map((step) => (step as unknown[])[1])).toContain('tenant');
     });
 
     it('show a message that was never opened', async () => {
       const lost = envelopeOf([orderUpsert('o1')]);
       await parked(lost);
-      expect(await tell({ correlationId: lost.correlationid })).toEqual([[lost.id, 'accepted', 'carried', 'parked']]);
+      expect(await tell({ correlationId: lost.correlationid })).toEqual([[lost.id, 'accepted', 'parked']]);
     });
   });
 });

@@ -1,19 +1,34 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openStore } from '../../ports/store/index.ts';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { lastCommitBefore, readHistory } from '../../producers/replay/history.ts';
 import { NewerIndex } from '../../producers/replay/newer.ts';
 import { isSelected, rangeOf } from '../../producers/replay/select.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
+import { commitRowKey, compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
+import { COMMITS, LEDGER, ledgerMutations } from '../../schemas/envelope/ledger.ts';
+import { type Carried, carriedOf, envelopeText } from '../../schemas/envelope/pack.ts';
+import type { Cell } from '../../schemas/resource/table.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
-import { describeOnStores, resources } from '../fixtures/stores.ts';
+import { describeOnStores, resources, spannerUrl } from '../fixtures/stores.ts';
+import { describeWithServer } from '../servers.ts';
+import { temporaryFolder } from '../temp.ts';
 
 async function collect(commits: AsyncIterable<readonly HistoryRecord[]>): Promise<HistoryRecord[]> {
   const records: HistoryRecord[] = [];
   for await (const commit of commits) records.push(...commit);
   return records;
 }
+
+/** In threes, so that packs begin anywhere in a commit; of every fourth nothing is known, or the half. */
+const packs: readonly Carried[] = Array.from({ length: 300 }, (_, i) =>
+  carriedOf(
+    i % 4 < 2 ? `2026-11-24T12:00:00.${String(i).padStart(3, '0')}Z` : undefined,
+    i % 4 === 0 ? '2026-11-24T12:00:01.000Z' : undefined,
+  ),
+);
+const packOf = (i: number): Carried => packs[Math.floor(i / 3)] ?? {};
 
 describeOnStores('the history', (open) => {
   let store: Store & SchemaAdmin;
@@ -30,7 +45,7 @@ describeOnStores('the history', (open) => {
       sent.push(envelopeOf([mutation], { tenant: i % 3 === 0 ? 't2' : 't1' }));
     }
     // Commits of a few, so that each range of the key has several pages' worth of nothing and something.
-    await applyAll(store, sent, { batch: 2 });
+    await applyAll(store, sent, { batch: 2, carried: packOf });
     records = await collect(readHistory(store, {}));
   });
   afterAll(() => close());
@@ -39,6 +54,26 @@ describeOnStores('the history', (open) => {
     expect(records.map((r) => r.envelope)).toEqual(sent);
     const times = records.map((r) => r.committedAt);
     expect([...times].sort(compareInstants)).toEqual(times);
+  });
+
+  it('says when the pack of each passed the brokers, as far as it is known', () => {
+    for (const [i, { carried }] of records.entries()) expect(carried ?? {}).toEqual(packOf(i));
+  });
+
+  it('reads only commits that may hold the correlation id, and those that say nothing of theirs', async () => {
+    const { correlationid } = sent[417] as Envelope;
+    const found = await collect(readHistory(store, { correlationId: correlationid }));
+    expect(found.map((r) => r.envelope)).toEqual(sent.slice(416, 418));
+    expect(await collect(readHistory(store, { correlationId: 'none' }))).toEqual([]);
+
+    // As a commit from before the column was.
+    const old = records[0] as HistoryRecord;
+    const columns = [...COMMITS.primaryKey, 'correlations'];
+    await store.commit([{ op: 'update', table: COMMITS, columns, values: [...commitRowKey(old), null] }], { tag: 'test' });
+    expect((await collect(readHistory(store, { correlationId: correlationid }))).map((r) => r.envelope)).toEqual([
+      ...sent.slice(0, 2),
+      ...sent.slice(416, 418),
+    ]);
   });
 
   it('says what was refused, and why', () => {
@@ -100,5 +135,49 @@ describeOnStores('the history', (open) => {
     expect(select({ correlationId: sent[17]?.correlationid ?? '' })).toBe(1);
     expect(select({ reason: 'not_found' })).toBe(10);
     expect(select({ reason: 'already_exists' })).toBe(0);
+  });
+});
+
+/** A database from before `carried` and `correlations` were: `schema apply` adds them, and its commits are found. */
+async function upgrades(store: Store & SchemaAdmin): Promise<void> {
+  const added = ['carried', 'correlations'];
+  const older = { ...COMMITS, columns: COMMITS.columns.filter(({ name }) => !added.includes(name)) };
+  await store.provision();
+  await store.apply((await store.compare([LEDGER, older, ...resources.tables()])).missing);
+  const before = envelopeOf([orderUpsert('o1')]);
+  const mutations = ledgerMutations([{ envelope: before, text: envelopeText(before), verdict: { outcome: 'applied' } }]);
+  const without = (row: readonly unknown[]): unknown[] => row.filter((_, i) => !added.includes(COMMITS.columns[i]?.name ?? ''));
+  const asThen = mutations.map((m) =>
+    m.table === COMMITS ? { ...m, table: older, columns: without(m.columns) as string[], values: without(m.values) as Cell[] } : m,
+  );
+  await store.commit(asThen, { tag: 'test' });
+
+  const { missing, differences } = await store.compare([LEDGER, COMMITS, ...resources.tables()]);
+  expect(differences).toEqual([]);
+  expect(missing).toHaveLength(2);
+  await store.apply(missing);
+  const after = envelopeOf([orderUpsert('o2')]);
+  await applyAll(store, [after], { carried: () => ({ queuedAt: '2026-11-24T12:00:00.000Z' }) });
+  expect((await collect(readHistory(store, {}))).map(({ envelope, carried }) => [envelope.id, carried])).toEqual([
+    [before.id, undefined],
+    [after.id, { queuedAt: '2026-11-24T12:00:00.000Z' }],
+  ]);
+  const found = await collect(readHistory(store, { correlationId: before.correlationid }));
+  expect(found.map(({ envelope }) => envelope.id)).toEqual([before.id]);
+}
+
+describe('a history from before its times and marks were, on SQLite', () => {
+  it('is kept when their columns are added', async () => {
+    const store = await openStore(`sqlite:${await temporaryFolder()}/store.db`);
+    await upgrades(store);
+    await store.close();
+  });
+});
+
+describeWithServer('spanner', 'a history from before its times and marks were, on the Spanner emulator', ({ spanner }) => {
+  it('is kept when their columns are added', async () => {
+    const store = await openStore(spannerUrl(spanner.host));
+    await upgrades(store);
+    await store.close();
   });
 });

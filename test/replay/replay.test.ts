@@ -279,7 +279,8 @@ function rebuilding(open: (pipeline: Pipeline) => Promise<Store & SchemaAdmin>, 
 
   it('makes every table equal, row by row, though it is killed ten times', async () => {
     const sent = workload(6000);
-    await applyAll(pipeline.store, sent, { batch: 50 });
+    const packs = Array.from({ length: 600 }, (_, i) => ({ queuedAt: new Date(i).toISOString() }));
+    await applyAll(pipeline.store, sent, { batch: 50, carried: (i) => packs[Math.floor(i / 10)] });
     const { end, kills } = await runToEnd(partsOf(pipeline, target), { ...SPEC, into: 'target' }, 1);
     expect(kills).toBeGreaterThanOrEqual(10);
     const { rebuilt = 0, unchanged = 0, ...others } = end.counts;

@@ -47,7 +47,7 @@ function auditedCommit({ committedAt, commit }: CommitKey, cells: readonly Cell[
     });
     const aggregates = records.map(({ envelope }) => envelope.data.aggregate);
     if (rows.length === 0) return { ...key, rows, fault: 'it holds no submission' };
-    if (JSON.stringify(cells[2]) !== JSON.stringify(aggregates))
+    if (JSON.stringify(cells[COMMIT_RECORD_COLUMNS.length]) !== JSON.stringify(aggregates))
       return { ...key, rows, fault: 'its aggregates are not those of its envelopes' };
     return { ...key, rows };
   } catch {

@@ -63,9 +63,10 @@ export async function createGatewayHandler(parts: GatewayHandlerParts): Promise<
     if (!app) return notStarted();
     const timesUp = new AbortController();
     const timer = setTimeout(() => timesUp.abort(), Math.max(0, context.getRemainingTimeInMillis() - answerMarginMs));
+    // Before the answer, which may come after the time is up.
+    const ended = new Promise((resolve) => timesUp.signal.addEventListener('abort', resolve, { once: true }));
     try {
       const response = await dispatch(app, request, event, timesUp.signal);
-      const ended = new Promise((resolve) => timesUp.signal.addEventListener('abort', resolve, { once: true }));
       await Promise.race([background.settled(), ended]);
       return answerOf(response);
     } finally {

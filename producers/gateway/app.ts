@@ -6,6 +6,7 @@ import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
 import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
+import { ATTRIBUTES_BYTES } from '../../schemas/envelope/pack.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import type { Background } from './background.ts';
 import { parseBody } from './body.ts';
@@ -14,7 +15,7 @@ import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationId
 import type { Identity } from './identity.ts';
 import { openApiRoutes } from './openapi.ts';
 import { type OverloadSettings, shedWrites } from './overload.ts';
-import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
+import { PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';

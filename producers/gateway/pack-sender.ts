@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
 import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
-import { encodePack } from '../../schemas/envelope/pack.ts';
+import { ATTRIBUTES_BYTES, encodePack } from '../../schemas/envelope/pack.ts';
 import { UnavailableError } from './errors.ts';
 
 export interface PackSenderSettings {
@@ -28,9 +28,6 @@ export interface PackSenderSettings {
    */
   readonly acceptTimeoutMs: number;
 }
-
-/** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
-export const ATTRIBUTES_BYTES = 512;
 
 interface Pending {
   readonly text: string;

@@ -3,7 +3,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
 import type { Bucket, Cache, Listener, Taken } from './port.ts';
-import { RedisVersionedValues } from './redis-versioned.ts';
+import { OUTDATE_SCRIPT, PUT_SCRIPT, RedisVersionedValues, type VersionedRedis } from './redis-versioned.ts';
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
@@ -132,8 +132,8 @@ async function inTime<T>(call: Promise<T>, ms: number): Promise<T> {
   }
 }
 
-/** A client that knows the script. */
-type ScriptedRedis = Redis & { spanwayTake(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<number[]> };
+/** A client that knows the scripts. */
+type ScriptedRedis = VersionedRedis & { spanwayTake(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<number[]> };
 
 /** A connection, and why it is away: a call that is made meanwhile says only that it is. */
 interface Connection {
@@ -170,6 +170,8 @@ function makeConnection(place: Place): Connection {
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
   redis.defineCommand('spanwayTake', { lua: TAKE_SCRIPT });
+  redis.defineCommand('spanwayPut', { lua: PUT_SCRIPT, numberOfKeys: 1 });
+  redis.defineCommand('spanwayOutdate', { lua: OUTDATE_SCRIPT });
   const connection: Connection = { redis: redis as ScriptedRedis, lastError: undefined };
   // Without a listener ioredis would print.
   redis.on('error', (error) => (connection.lastError = error.message));

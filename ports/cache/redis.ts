@@ -1,4 +1,7 @@
-/** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. */
+/**
+ * A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. One server
+ * has all of it, its primary where it has replicas; a Redis Cluster is not supported, since scripts take keys of any slot.
+ */
 import { Redis, type RedisOptions } from 'ioredis';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
@@ -34,7 +37,6 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
 }
 
 export class RedisCache implements Cache {
-  readonly capabilities = { shared: true };
   readonly versioned: RedisVersionedValues;
   readonly #commands: Connection;
   readonly #subscriber: Connection;

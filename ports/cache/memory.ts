@@ -27,7 +27,9 @@ export function openMemoryCache(url: URL): MemoryCache {
   const text = url.searchParams.get('maxEntries');
   if (text === null) return new MemoryCache();
   if (!/^[1-9]\d*$/.test(text) || text.length > MAX_ENTRIES_DIGITS)
-    throw new AdapterConfigError(`cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to ${'9'.repeat(MAX_ENTRIES_DIGITS)}`);
+    throw new AdapterConfigError(
+      `cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to ${'9'.repeat(MAX_ENTRIES_DIGITS)}`,
+    );
   return new MemoryCache({ maxEntries: Number(text) });
 }
 
@@ -35,7 +37,6 @@ export function openMemoryCache(url: URL): MemoryCache {
 type Message = { readonly channels: readonly string[] } | { readonly outdated: readonly OutdatedValue[]; readonly ttlMs: number };
 
 export class MemoryCache implements Cache {
-  readonly capabilities = { shared: false };
   readonly #now: () => number;
   readonly #entries: LRUCache<string, { readonly value: string; readonly expiresAt: number }>;
   readonly #buckets: LocalBuckets;

@@ -53,7 +53,7 @@ export async function gatewayHandlerFromEnvironment(): Promise<GatewayHandler> {
       ]);
       const identity = await identityFor(config, sources, background);
       const resources = await ResourceFolder.open(config.schemas);
-      return (await openGateway({ config, resources, log }, { identity, background })).app;
+      return (await openGateway({ config, resources, log }, { identity, background, openSender: openQueue })).app;
     },
   });
 }

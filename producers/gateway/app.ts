@@ -1,7 +1,7 @@
 /** The gateway: identity ▸ policy ▸ validation ▸ queue, statuses, and reads, as one HTTP application. */
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import type { Cache } from '../../ports/cache/port.ts';
-import type { Queue } from '../../ports/queue/port.ts';
+import type { QueueSender } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
@@ -25,7 +25,7 @@ import { Submissions, type SubmissionSettings } from './submissions.ts';
 import { type WriteSettings, writeRoutes } from './writes.ts';
 
 export interface GatewayParts {
-  readonly queue: Queue;
+  readonly queue: QueueSender;
   /** Read alone; the gateway never writes to it. */
   readonly store: Store;
   readonly cache: Cache;

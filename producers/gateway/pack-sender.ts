@@ -4,7 +4,7 @@
  * packs reach the queue in order. What may wait is bounded by count, bytes and time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
+import type { QueueEntry, QueueSender, SendResult } from '../../ports/queue/port.ts';
 import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
 import { ATTRIBUTES_BYTES, encodePack } from '../../schemas/envelope/pack.ts';
 import { UnavailableError } from './errors.ts';
@@ -39,7 +39,7 @@ interface Pending {
 }
 
 export class PackSender {
-  readonly #queue: Queue;
+  readonly #queue: QueueSender;
   readonly #signer: () => PackSigner;
   readonly #settings: PackSenderSettings;
   /** Shards that have something to send and nothing under way, in the order in which they became so. */
@@ -55,7 +55,7 @@ export class PackSender {
   #linger: NodeJS.Timeout | undefined;
   #idle: (() => void) | undefined;
 
-  constructor(queue: Queue, signer: () => PackSigner, settings: PackSenderSettings) {
+  constructor(queue: QueueSender, signer: () => PackSigner, settings: PackSenderSettings) {
     this.#queue = queue;
     this.#signer = signer;
     this.#settings = settings;

@@ -72,8 +72,9 @@ function policiesOf({ tenant, issuer, subject, actor }: Caller, kind: 'writes' |
   const prefix = `rate:${encodeURIComponent(tenant)}`;
   const policy = (who: 'tenant' | 'caller' | 'agent', ...names: readonly string[]): Policy[] => {
     const rate = rates[`${who}${suffix}`];
+    if (!rate) return [];
     const id = names.length === 0 ? '' : `:${hash('sha256', JSON.stringify(names), 'base64url')}`;
-    return rate ? [{ name: `${who}-${kind}`, key: `${prefix}:${who}:${kind}${id}`, ...rate }] : [];
+    return [{ name: `${who}-${kind}`, key: `${prefix}:${who}:${kind}${id}`, ...rate }];
   };
   return [...policy('tenant'), ...policy('caller', issuer, subject), ...(actor === undefined ? [] : policy('agent', issuer, actor))];
 }

@@ -1,6 +1,7 @@
 /** The sends of a queue in a thread of their own (queue-thread.ts). A thread that dies takes its sends along, and the next call starts another. */
 import { Worker } from 'node:worker_threads';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
+import { QueueMisuseError } from './errors.ts';
 import type { QueueCapabilities, QueueEntry, QueueSender, SendResult } from './port.ts';
 
 /** What the thread is asked. */
@@ -48,9 +49,8 @@ class ThreadSender implements QueueSender {
     return this.#thread.ask({ call: 'ping' });
   }
 
-  async close(): Promise<void> {
-    await this.#thread.ask({ call: 'close' });
-    await this.#thread.end();
+  close(): Promise<void> {
+    return this.#thread.end();
   }
 }
 
@@ -62,12 +62,14 @@ class QueueThread {
   readonly #underWay = new Map<number, Settle>();
   #worker: Worker | undefined;
   #asked = 0;
+  #ended = false;
 
   constructor(url: string) {
     this.#url = url;
   }
 
   ask<T>(ask: WithoutId<Ask>): Promise<T> {
+    if (this.#ended) return Promise.reject(new PortUnavailableError('queue', 'it is closed'));
     const id = (this.#asked += 1);
     const answer = Promise.withResolvers<unknown>();
     this.#underWay.set(id, answer);
@@ -75,7 +77,11 @@ class QueueThread {
     return answer.promise as Promise<T>;
   }
 
+  /** Lets the calls under way be answered. */
   async end(): Promise<void> {
+    const closed = this.#worker && this.ask({ call: 'close' });
+    this.#ended = true;
+    await closed?.catch(() => {});
     await this.#worker?.terminate();
   }
 
@@ -99,7 +105,14 @@ class QueueThread {
   }
 }
 
+/** The classes that the port and its adapters name; all else is a queue that does not work. */
 function toError({ name, message }: Failure): Error {
-  if (name === AdapterConfigError.name) return new AdapterConfigError(message);
-  return new PortUnavailableError('queue', message.replace(/^queue: /, ''));
+  switch (name) {
+    case 'QueueMisuseError':
+      return new QueueMisuseError(message);
+    case 'AdapterConfigError':
+      return new AdapterConfigError(message);
+    default:
+      return new PortUnavailableError('queue', message.replace(/^queue: /, ''));
+  }
 }

@@ -1,5 +1,4 @@
 /** The SQS adapter where no local server can be made to fail: what it makes of lost answers and of refusals. */
-import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createHmac, hash } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';

@@ -144,7 +144,7 @@ export const SETTINGS = {
     ['hmac-sha256', 'ed25519'],
     'How packs are signed; with ed25519 the appliers cannot sign',
   ),
-  shardCount: integer('SPANWAY_SHARDS', 16, [1, 10_000], 'Shards: the units of order on both brokers. Drain before you change it'),
+  shardCount: integer('SPANWAY_SHARDS', 10, [1, 10_000], 'Shards: the units of order on both brokers. Drain before you change it'),
   maxPackEnvelopes: integer(
     'SPANWAY_PACK_MAX_ENVELOPES',
     100,

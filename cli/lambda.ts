@@ -33,7 +33,8 @@ export async function bridgeHandlerFromEnvironment(): Promise<BridgeHandler<Lamb
  * @throws ConfigError
  */
 export async function gatewayHandlerFromEnvironment(): Promise<GatewayHandler> {
-  const config = readConfig();
+  // A process that is frozen between requests looks late to its own watch, and one request at a time makes none late.
+  const config = { ...readConfig(), maxLoopDelayMs: 0 };
   checkAdapter('SPANWAY_QUEUE', config.queue, 'sqs:QUEUE_URL');
   checkAdapter('SPANWAY_STORE', config.store, 'spanner://PROJECT/INSTANCE/DATABASE');
   const sources = identitySources(config);
@@ -52,7 +53,7 @@ export async function gatewayHandlerFromEnvironment(): Promise<GatewayHandler> {
       ]);
       const identity = await identityFor(config, sources, background);
       const resources = await ResourceFolder.open(config.schemas);
-      return (await openGateway({ config, resources, log }, { identity, background })).app;
+      return (await openGateway({ config, resources, log }, { identity, background, openSender: openQueue })).app;
     },
   });
 }

@@ -1,9 +1,27 @@
 /** How many requests the gateway takes: what the settings say, and for some tenants what a file says. */
-import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { RATE_NAMES, type RateName, type Rates } from '../producers/gateway/rate-limits.ts';
 import { type Config, ConfigError, parseRate, RATE_FORM, SETTINGS } from './config.ts';
+import { complaint, readJson } from './json-file.ts';
 
 const FILE = SETTINGS.rateTenants.variable;
+
+const rate = { type: 'string', format: 'rate', expects: `"off", or ${RATE_FORM}` };
+
+const isTenants = new Ajv2020({
+  strict: false,
+  verbose: true,
+  formats: { rate: (text: string) => text === 'off' || parseRate(text) !== undefined },
+}).compile<Readonly<Record<string, Partial<Record<RateName, string>>>>>({
+  type: 'object',
+  expects: 'an object of tenants',
+  additionalProperties: {
+    type: 'object',
+    expects: 'an object of rates',
+    additionalProperties: false,
+    properties: Object.fromEntries(RATE_NAMES.map((name) => [name, rate])),
+  },
+});
 
 /**
  * By tenant. The file: `{ "t1": { "tenantWrites": "1000:5000", "callerReads": "off" } }`.
@@ -20,33 +38,13 @@ export async function readRates(config: Config): Promise<(tenant: string) => Rat
   };
   const { rateTenants: file } = config;
   if (file === undefined) return () => everyone;
+  const found = await readJson(file, FILE);
+  if (!isTenants(found)) throw new ConfigError(`${file} (${FILE}): ${complaint(isTenants.errors ?? [])}`);
   const tenants = new Map(
-    entriesOf(await readJson(file), `the file of ${FILE}`).map(([tenant, rates]) => {
-      const where = `${FILE}, tenant ${JSON.stringify(tenant)}`;
-      return [tenant, { ...everyone, ...Object.fromEntries(entriesOf(rates, where).map(([name, text]) => rateOf(name, text, where))) }];
+    Object.entries(found).map(([tenant, texts]) => {
+      const rates = Object.entries(texts).map(([name, text]) => [name, text === 'off' ? undefined : parseRate(text)] as const);
+      return [tenant, { ...everyone, ...Object.fromEntries(rates) }];
     }),
   );
   return (tenant) => tenants.get(tenant) ?? everyone;
-}
-
-function rateOf(name: string, text: unknown, where: string): [RateName, Rates[RateName]] {
-  if (!(RATE_NAMES as readonly string[]).includes(name)) {
-    throw new ConfigError(`${where}: ${JSON.stringify(name)} is no rate; there are ${RATE_NAMES.join(', ')}`);
-  }
-  const rate = typeof text === 'string' ? parseRate(text) : undefined;
-  if (!rate && text !== 'off') throw new ConfigError(`${where}: ${name} is ${JSON.stringify(text)}; it must be "off", or ${RATE_FORM}`);
-  return [name as RateName, rate];
-}
-
-function entriesOf(value: unknown, where: string): [string, unknown][] {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return Object.entries(value);
-  throw new ConfigError(`${where} must be a JSON object`);
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as unknown;
-  } catch (cause) {
-    throw new ConfigError(`${FILE} names ${file}, which cannot be read as JSON: ${(cause as Error).message}`);
-  }
 }

@@ -9,7 +9,8 @@ import { openCache } from '../ports/cache/index.ts';
 import type { Cache } from '../ports/cache/port.ts';
 import { openEvents } from '../ports/events/index.ts';
 import { openJobs } from '../ports/jobs/index.ts';
-import { openQueue } from '../ports/queue/index.ts';
+import { openQueue, openQueueSender } from '../ports/queue/index.ts';
+import type { QueueSender } from '../ports/queue/port.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { MissingSecretError, type Secrets } from '../ports/secrets/port.ts';
 import { openStore } from '../ports/store/index.ts';
@@ -55,7 +56,10 @@ export interface Gateway {
 /** The gateway's application on its adapters, not listening. What it opened is closed again where it throws. */
 export async function openGateway(
   { config, resources, log, cache: shared }: Omit<ResourceRoleContext, 'onFatal'>,
-  parts: { readonly identity: Identity; readonly background?: Background },
+  {
+    openSender,
+    ...parts
+  }: { readonly identity: Identity; readonly background?: Background; readonly openSender: (url: string) => Promise<QueueSender> },
 ): Promise<Gateway> {
   const opened: (() => unknown)[] = [];
   const close = async (): Promise<void> => {
@@ -68,7 +72,7 @@ export async function openGateway(
     opened.push(() => packSigner.stop());
     const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
     opened.push(() => receiptKeys.stop());
-    const queue = await openQueue(config.queue);
+    const queue = await openSender(config.queue);
     opened.push(() => queue.close());
     const store = await openStore(config.store);
     opened.push(() => store.close());
@@ -103,7 +107,10 @@ export async function startGatewayRole(
   given?: readonly IssuerSettings[],
 ): Promise<Role & { readonly url: string }> {
   const { config } = context;
-  const { app, close } = await openGateway(context, { identity: createIdentity(given ?? (await readIssuers(config))) });
+  const { app, close } = await openGateway(context, {
+    identity: createIdentity(given ?? (await readIssuers(config))),
+    openSender: openQueueSender,
+  });
   return listen(app, { ...config, variable: 'PORT' }, close);
 }
 

@@ -11,7 +11,7 @@ import { type Line, sqsClient } from './bridge-servers.ts';
 /** Two loops share 16 shards best: each receive finds eight of them free. More loops find fewer messages each. */
 const RECEIVERS = 2;
 
-export const BRIDGE_SETTINGS: BridgeSettings = {
+const BRIDGE_SETTINGS: BridgeSettings = {
   receivers: RECEIVERS,
   receiveWaitMs: 20_000,
   visibilityMs: 30_000,

@@ -10,13 +10,11 @@ import { SpanwayError } from '../../schemas/errors.ts';
 import { byShard, type Forwarding, forwardShard } from './forward.ts';
 
 /** How much of the time Lambda gives is kept for the answer: what is not published by then is reported as failed. */
-export const DEFAULT_ANSWER_MARGIN_MS = 1_000;
+const ANSWER_MARGIN_MS = 1_000;
 
 export interface BridgeHandlerParts<LambdaRecord extends IdentifiedRecord> extends Forwarding {
   /** How a record of the event reads as a message of the queue: of SQS, `readLambdaRecord`. */
   readonly readRecord: (record: LambdaRecord) => QueueMessage;
-  /** Default: `DEFAULT_ANSWER_MARGIN_MS`. */
-  readonly answerMarginMs?: number;
 }
 
 export interface IdentifiedRecord {
@@ -48,7 +46,7 @@ export class BridgeEventError extends SpanwayError {
 export function createBridgeHandler<LambdaRecord extends IdentifiedRecord>(
   parts: BridgeHandlerParts<LambdaRecord>,
 ): BridgeHandler<LambdaRecord> {
-  const { readRecord, log, answerMarginMs = DEFAULT_ANSWER_MARGIN_MS } = parts;
+  const { readRecord, log } = parts;
 
   return async ({ Records: records }, context) => {
     const ids = new Map<QueueMessage, string>();
@@ -71,7 +69,7 @@ export function createBridgeHandler<LambdaRecord extends IdentifiedRecord>(
       timesUp.abort(new Error("Lambda's time is running out"));
       ended.resolve(undefined);
     };
-    const timer = setTimeout(end, Math.max(0, context.getRemainingTimeInMillis() - answerMarginMs));
+    const timer = setTimeout(end, Math.max(0, context.getRemainingTimeInMillis() - ANSWER_MARGIN_MS));
     const shards = byShard([...ids.keys()]).map((messages) =>
       forwardShard(parts, messages, { signal, published: settle, parked: (message) => settle([message]) }),
     );

@@ -1,4 +1,5 @@
 /** Values with versions in this thread's memory. Like the others, the least recently used goes first. */
+import { LRUCache } from 'lru-cache';
 import type { OutdatedValue, VersionedValues } from './port.ts';
 
 interface Entry {
@@ -9,29 +10,25 @@ interface Entry {
 }
 
 export class MemoryVersionedValues implements VersionedValues {
-  readonly #entries = new Map<string, Entry>();
-  readonly #maxEntries: number;
+  readonly #entries: LRUCache<string, Entry>;
   readonly #now: () => number;
   readonly #tellOthers: (outdated: readonly OutdatedValue[], ttlMs: number) => void;
 
   /** `now`: milliseconds. `tellOthers` may throw. */
   constructor(maxEntries: number, now: () => number, tellOthers: (outdated: readonly OutdatedValue[], ttlMs: number) => void) {
-    this.#maxEntries = maxEntries;
+    this.#entries = new LRUCache({ max: maxEntries });
     this.#now = now;
     this.#tellOthers = tellOthers;
   }
 
   get(key: string): Promise<string | undefined> {
-    const entry = this.#there(key);
-    if (entry?.value === undefined) return Promise.resolve(undefined);
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    return Promise.resolve(entry.value);
+    const entry = this.#entries.get(key);
+    return Promise.resolve(entry && entry.expiresAt > this.#now() ? entry.value : undefined);
   }
 
   put(key: string, value: string, version: number, ttlMs: number): Promise<void> {
     const entry = this.#there(key);
-    if (!entry || entry.version <= version) this.#keep(key, { version, value, expiresAt: this.#now() + ttlMs });
+    if (!entry || entry.version <= version) this.#entries.set(key, { version, value, expiresAt: this.#now() + ttlMs });
     return Promise.resolve();
   }
 
@@ -43,7 +40,7 @@ export class MemoryVersionedValues implements VersionedValues {
   outdateHere(outdated: readonly OutdatedValue[], ttlMs: number): void {
     for (const { key, version } of outdated) {
       const entry = this.#there(key);
-      if (!entry || entry.version < version) this.#keep(key, { version, value: undefined, expiresAt: this.#now() + ttlMs });
+      if (!entry || entry.version < version) this.#entries.set(key, { version, value: undefined, expiresAt: this.#now() + ttlMs });
     }
   }
 
@@ -52,15 +49,7 @@ export class MemoryVersionedValues implements VersionedValues {
   }
 
   #there(key: string): Entry | undefined {
-    const entry = this.#entries.get(key);
+    const entry = this.#entries.peek(key);
     return entry && entry.expiresAt > this.#now() ? entry : undefined;
-  }
-
-  #keep(key: string, entry: Entry): void {
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
-    if (this.#entries.size <= this.#maxEntries) return;
-    const oldest = this.#entries.keys().next();
-    if (oldest.done !== true) this.#entries.delete(oldest.value);
   }
 }

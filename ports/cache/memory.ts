@@ -3,6 +3,7 @@
  * reach the whole process.
  */
 import { BroadcastChannel } from 'node:worker_threads';
+import { LRUCache } from 'lru-cache';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { LocalBuckets } from './buckets.ts';
 import { MemoryVersionedValues } from './memory-versioned.ts';
@@ -18,12 +19,17 @@ export interface MemoryCacheOptions {
   readonly now?: () => number;
 }
 
+/** What the URL may ask for: the slots of all entries are allocated at once. */
+const MAX_ENTRIES_DIGITS = 7;
+
 /** `memory:`, or `memory:?maxEntries=N`. */
 export function openMemoryCache(url: URL): MemoryCache {
   const text = url.searchParams.get('maxEntries');
   if (text === null) return new MemoryCache();
-  if (!/^[1-9]\d{0,8}$/.test(text))
-    throw new AdapterConfigError(`cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to 999999999`);
+  if (!/^[1-9]\d*$/.test(text) || text.length > MAX_ENTRIES_DIGITS)
+    throw new AdapterConfigError(
+      `cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to ${'9'.repeat(MAX_ENTRIES_DIGITS)}`,
+    );
   return new MemoryCache({ maxEntries: Number(text) });
 }
 
@@ -31,11 +37,8 @@ export function openMemoryCache(url: URL): MemoryCache {
 type Message = { readonly channels: readonly string[] } | { readonly outdated: readonly OutdatedValue[]; readonly ttlMs: number };
 
 export class MemoryCache implements Cache {
-  readonly capabilities = { shared: false };
-  readonly #maxEntries: number;
   readonly #now: () => number;
-  // A Map keeps the order of insertion, so what is used is taken out and put in again, and the first is the oldest.
-  readonly #entries = new Map<string, { readonly value: string; readonly expiresAt: number }>();
+  readonly #entries: LRUCache<string, { readonly value: string; readonly expiresAt: number }>;
   readonly #buckets: LocalBuckets;
   readonly versioned: MemoryVersionedValues;
   readonly #waiters = new Map<string, Set<Waiter>>();
@@ -43,10 +46,11 @@ export class MemoryCache implements Cache {
   #closed = false;
 
   constructor(options: MemoryCacheOptions = {}) {
-    this.#maxEntries = options.maxEntries ?? DEFAULT_MAX_ENTRIES;
-    this.#now = options.now ?? (() => performance.now());
-    this.#buckets = new LocalBuckets(this.#maxEntries, this.#now);
-    this.versioned = new MemoryVersionedValues(this.#maxEntries, this.#now, (outdated, ttlMs) => {
+    const { maxEntries: max = DEFAULT_MAX_ENTRIES, now = () => performance.now() } = options;
+    this.#now = now;
+    this.#entries = new LRUCache({ max });
+    this.#buckets = new LocalBuckets(max, now);
+    this.versioned = new MemoryVersionedValues(max, now, (outdated, ttlMs) => {
       if (outdated.length > 0) this.#others.postMessage({ outdated, ttlMs } satisfies Message);
     });
     this.#others.onmessage = ({ data }) => {
@@ -61,10 +65,9 @@ export class MemoryCache implements Cache {
     await this.ping();
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
+    if (entry.expiresAt > this.#now()) return entry.value;
     this.#entries.delete(key);
-    if (entry.expiresAt <= this.#now()) return undefined;
-    this.#entries.set(key, entry);
-    return entry.value;
+    return undefined;
   }
 
   async set(key: string, value: string, ttlMs: number): Promise<void> {
@@ -74,17 +77,13 @@ export class MemoryCache implements Cache {
 
   async add(key: string, value: string, ttlMs: number): Promise<void> {
     await this.ping();
-    const entry = this.#entries.get(key);
+    const entry = this.#entries.peek(key);
     if (!entry || entry.expiresAt <= this.#now()) this.#put(key, value, ttlMs);
   }
 
   #put(key: string, value: string, ttlMs: number): void {
-    this.#entries.delete(key);
-    if (ttlMs <= 0) return;
-    this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });
-    if (this.#entries.size <= this.#maxEntries) return;
-    const oldest = this.#entries.keys().next();
-    if (oldest.done !== true) this.#entries.delete(oldest.value);
+    if (ttlMs > 0) this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });
+    else this.#entries.delete(key);
   }
 
   async signal(channels: readonly string[]): Promise<void> {

@@ -7,7 +7,6 @@
  * within a second and do not queue.
  */
 export interface Cache {
-  readonly capabilities: CacheCapabilities;
   readonly versioned: VersionedValues;
   get(key: string): Promise<string | undefined>;
   set(key: string, value: string, ttlMs: number): Promise<void>;
@@ -29,7 +28,6 @@ export interface Cache {
 
 /** A token bucket. It is full when it is first heard of, and again when it has not been used for long enough. */
 export interface Bucket {
-  /** Buckets of one `take` share a Redis Cluster hash tag, `{…}`, so that one server has them all. */
   readonly key: string;
   /** Tokens that flow in, at most 100,000 a second. The time for one is rounded up to whole microseconds. */
   readonly perSecond: number;
@@ -67,11 +65,6 @@ export interface VersionedValues {
 export interface OutdatedValue {
   readonly key: string;
   readonly version: number;
-}
-
-export interface CacheCapabilities {
-  /** Whether other processes see the values, signals and buckets of this one. */
-  readonly shared: boolean;
 }
 
 export interface Listener {

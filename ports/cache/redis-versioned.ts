@@ -9,11 +9,11 @@ const VALUE = '=';
 const OUTDATED = '-';
 
 /** KEYS[1]; ARGV: version, what is kept, TTL in milliseconds. https://redis.io/docs/latest/develop/programmability/eval-intro/ */
-const PUT = `
+export const PUT_SCRIPT = `
 if redis.call('GETRANGE', KEYS[1], 0, ${DIGITS - 1}) <= ARGV[1] then redis.call('SET', KEYS[1], ARGV[1] .. ARGV[2], 'PX', ARGV[3]) end`;
 
 /** KEYS; ARGV: TTL in milliseconds, then the version of each key. */
-const OUTDATE = `
+export const OUTDATE_SCRIPT = `
 for i, key in ipairs(KEYS) do
   if redis.call('GETRANGE', key, 0, ${DIGITS - 1}) < ARGV[i + 1] then redis.call('SET', key, ARGV[i + 1] .. '${OUTDATED}', 'PX', ARGV[1]) end
 end`;
@@ -21,13 +21,19 @@ end`;
 /** Keys of one script: others wait while it runs. */
 const MAX_KEYS = 500;
 
+/** A client that knows the scripts. ioredis sends their text once, then their hash. */
+export type VersionedRedis = Redis & {
+  spanwayPut(key: string, version: string, kept: string, ttlMs: number): Promise<unknown>;
+  spanwayOutdate(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<unknown>;
+};
+
 export class RedisVersionedValues implements VersionedValues {
-  readonly #redis: Redis;
+  readonly #redis: VersionedRedis;
   readonly #prefix: string;
   readonly #answered: <T>(call: Promise<T>) => Promise<T>;
 
   /** `answered` makes the port's errors of the client's. */
-  constructor(redis: Redis, prefix: string, answered: <T>(call: Promise<T>) => Promise<T>) {
+  constructor(redis: VersionedRedis, prefix: string, answered: <T>(call: Promise<T>) => Promise<T>) {
     this.#redis = redis;
     this.#prefix = prefix;
     this.#answered = answered;
@@ -40,7 +46,7 @@ export class RedisVersionedValues implements VersionedValues {
 
   async put(key: string, value: string, version: number, ttlMs: number): Promise<void> {
     const ttl = Math.floor(ttlMs);
-    if (ttl >= 1) await this.#answered(this.#redis.eval(PUT, 1, this.#prefix + key, digits(version), VALUE + value, ttl));
+    if (ttl >= 1) await this.#answered(this.#redis.spanwayPut(this.#prefix + key, digits(version), VALUE + value, ttl));
   }
 
   async outdate(outdated: readonly OutdatedValue[], ttlMs: number): Promise<void> {
@@ -50,7 +56,7 @@ export class RedisVersionedValues implements VersionedValues {
       const some = outdated.slice(from, from + MAX_KEYS);
       const keys = some.map(({ key }) => this.#prefix + key);
       const versions = some.map(({ version }) => digits(version));
-      await this.#answered(this.#redis.eval(OUTDATE, keys.length, ...keys, ttl, ...versions));
+      await this.#answered(this.#redis.spanwayOutdate(keys.length, ...keys, ttl, ...versions));
     }
   }
 }

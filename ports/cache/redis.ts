@@ -1,10 +1,13 @@
-/** A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. */
+/**
+ * A cache in Redis: `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?takeWithinMs=N]`, or `rediss://…` for TLS. One server
+ * has all of it, its primary where it has replicas; a Redis Cluster is not supported, since scripts take keys of any slot.
+ */
 import { Redis, type RedisOptions } from 'ioredis';
 import { pauseMs } from '../backoff.ts';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { intervalOf, levelOf, LocalBuckets, TAKE_SCRIPT } from './buckets.ts';
 import type { Bucket, Cache, Listener, Taken } from './port.ts';
-import { RedisVersionedValues } from './redis-versioned.ts';
+import { OUTDATE_SCRIPT, PUT_SCRIPT, RedisVersionedValues, type VersionedRedis } from './redis-versioned.ts';
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
@@ -35,7 +38,6 @@ export async function openRedisCache(url: URL): Promise<RedisCache> {
 }
 
 export class RedisCache implements Cache {
-  readonly capabilities = { shared: true };
   readonly versioned: RedisVersionedValues;
   readonly #commands: Connection;
   readonly #subscriber: Connection;
@@ -133,8 +135,8 @@ async function inTime<T>(call: Promise<T>, ms: number): Promise<T> {
   }
 }
 
-/** A client that knows the script. */
-type ScriptedRedis = Redis & { spanwayTake(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<number[]> };
+/** A client that knows the scripts. */
+type ScriptedRedis = VersionedRedis & { spanwayTake(keyCount: number, ...keysAndArguments: (string | number)[]): Promise<number[]> };
 
 /** A connection, and why it is away: a call that is made meanwhile says only that it is. */
 interface Connection {
@@ -171,6 +173,8 @@ function makeConnection(place: Place): Connection {
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   });
   redis.defineCommand('spanwayTake', { lua: TAKE_SCRIPT });
+  redis.defineCommand('spanwayPut', { lua: PUT_SCRIPT, numberOfKeys: 1 });
+  redis.defineCommand('spanwayOutdate', { lua: OUTDATE_SCRIPT });
   const connection: Connection = { redis: redis as ScriptedRedis, lastError: undefined };
   // Without a listener ioredis would print.
   redis.on('error', (error) => (connection.lastError = error.message));

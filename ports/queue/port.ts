@@ -11,10 +11,7 @@
  *   neither. An entry of a group is never queued ahead of an earlier entry of the same call that was answered `ok`.
  * - A message not deleted within its visibility timeout comes again, with every later one of its group behind it.
  */
-export interface Queue {
-  readonly capabilities: QueueCapabilities;
-  /** Answers in the order of the entries. Throws only for misuse (too many entries, a body over the limit). */
-  send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]>;
+export interface Queue extends QueueSender {
   /** Waits up to `waitMs` for the first message; an abort ends the wait and hands out nothing. Throws PortUnavailableError. */
   receive(options: ReceiveOptions): Promise<readonly QueueMessage[]>;
   /** Removes what was received, for good. Those it could not remove come again. Throws PortUnavailableError only if all failed. */
@@ -23,6 +20,13 @@ export interface Queue {
   extend(messages: readonly QueueMessage[], visibilityMs: number): Promise<void>;
   /** Moves a message that can never be forwarded to the dead-letter queue, with the reason, and deletes it. */
   deadLetter(message: QueueMessage, reason: string): Promise<void>;
+}
+
+/** The half of a queue that fills it. */
+export interface QueueSender {
+  readonly capabilities: QueueCapabilities;
+  /** Answers in the order of the entries. Throws only for misuse (too many entries, a body over the limit). */
+  send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]>;
   /** Resolves when the queue can be reached, else throws PortUnavailableError. */
   ping(): Promise<void>;
   /** Waits for calls under way and lets go of connections; messages that are out come again. */

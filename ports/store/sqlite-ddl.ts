@@ -88,7 +88,7 @@ export function createSweepIndex(table: TableDefinition): string[] {
 }
 
 /** As Spanner's INFORMATION_SCHEMA writes it. */
-export function policyText(policy: { readonly column: string; readonly days: number }): string {
+function policyText(policy: { readonly column: string; readonly days: number }): string {
   return `OLDER_THAN(${policy.column}, INTERVAL ${policy.days} DAY)`;
 }
 

@@ -1,11 +1,12 @@
 /** The gateway: identity ▸ policy ▸ validation ▸ queue, statuses, and reads, as one HTTP application. */
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import type { Cache } from '../../ports/cache/port.ts';
-import type { Queue } from '../../ports/queue/port.ts';
+import type { QueueSender } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
 import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
+import { ATTRIBUTES_BYTES } from '../../schemas/envelope/pack.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import type { Background } from './background.ts';
 import { parseBody } from './body.ts';
@@ -14,7 +15,7 @@ import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationId
 import type { Identity } from './identity.ts';
 import { openApiRoutes } from './openapi.ts';
 import { type OverloadSettings, shedWrites } from './overload.ts';
-import { ATTRIBUTES_BYTES, PackSender, type PackSenderSettings } from './pack-sender.ts';
+import { PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';
@@ -24,7 +25,7 @@ import { Submissions, type SubmissionSettings } from './submissions.ts';
 import { type WriteSettings, writeRoutes } from './writes.ts';
 
 export interface GatewayParts {
-  readonly queue: Queue;
+  readonly queue: QueueSender;
   /** Read alone; the gateway never writes to it. */
   readonly store: Store;
   readonly cache: Cache;

@@ -71,7 +71,9 @@ export function idempotencyKeyOf(headers: IncomingHttpHeaders): string | undefin
 
 /** `Prefer: wait=SECONDS` (RFC 7240, section 4.3), at most `maxSeconds`; undefined where it is not asked for. */
 export function preferredWaitSeconds(headers: IncomingHttpHeaders, maxSeconds: number): number | undefined {
-  const preference = String(headers['prefer'] ?? '')
+  const given = headers['prefer'];
+  if (given === undefined) return undefined;
+  const preference = String(given)
     .split(',')
     .map((p) => /^\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?$/i.exec(p)?.[1])
     .find((p) => p !== undefined);

@@ -4,9 +4,9 @@
  * packs reach the queue in order. What may wait is bounded by count, bytes and time.
  */
 import { randomUUID } from 'node:crypto';
-import type { Queue, QueueEntry, SendResult } from '../../ports/queue/port.ts';
+import type { QueueEntry, QueueSender, SendResult } from '../../ports/queue/port.ts';
 import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
-import { encodePack } from '../../schemas/envelope/pack.ts';
+import { ATTRIBUTES_BYTES, encodePack } from '../../schemas/envelope/pack.ts';
 import { UnavailableError } from './errors.ts';
 
 export interface PackSenderSettings {
@@ -29,9 +29,6 @@ export interface PackSenderSettings {
   readonly acceptTimeoutMs: number;
 }
 
-/** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
-export const ATTRIBUTES_BYTES = 512;
-
 interface Pending {
   readonly text: string;
   readonly bytes: number;
@@ -42,7 +39,7 @@ interface Pending {
 }
 
 export class PackSender {
-  readonly #queue: Queue;
+  readonly #queue: QueueSender;
   readonly #signer: () => PackSigner;
   readonly #settings: PackSenderSettings;
   /** Shards that have something to send and nothing under way, in the order in which they became so. */
@@ -58,7 +55,7 @@ export class PackSender {
   #linger: NodeJS.Timeout | undefined;
   #idle: (() => void) | undefined;
 
-  constructor(queue: Queue, signer: () => PackSigner, settings: PackSenderSettings) {
+  constructor(queue: QueueSender, signer: () => PackSigner, settings: PackSenderSettings) {
     this.#queue = queue;
     this.#signer = signer;
     this.#settings = settings;

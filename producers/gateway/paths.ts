@@ -17,9 +17,10 @@ export function resourceNamed(resources: ResourceSource, name: string): Register
 
 /** The key's segments, each decoded by itself, so that an encoded slash stays inside its segment. */
 export function keySegments(request: FastifyRequest): readonly string[] {
+  const target = request.raw.url ?? '';
   // Servers take a whole URL as the target too: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
-  const path = request.raw.url?.replace(/^https?:\/\/[^/]*/i, '').split('?', 1)[0] ?? '';
-  const [, , , ...segments] = path.split('/');
+  const path = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/]*/i, '');
+  const [, , , ...segments] = (path.split('?', 1)[0] ?? '').split('/');
   try {
     return segments.map(decodeURIComponent);
   } catch (cause) {

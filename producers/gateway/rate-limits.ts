@@ -15,11 +15,9 @@ export type Rate = Pick<Bucket, 'perSecond' | 'burst'>;
 /** What has none is not limited. */
 export type Rates = Readonly<Partial<Record<RateName, Rate | undefined>>>;
 
-/** The name of the limit in headers and problems. */
-export type PolicyName = 'tenant-writes' | 'tenant-reads' | 'caller-writes' | 'caller-reads' | 'agent-writes' | 'agent-reads';
-
 interface Policy extends Bucket {
-  readonly name: PolicyName;
+  /** In headers and problems: `tenant-writes`. */
+  readonly name: string;
 }
 
 export class RateLimiter {
@@ -70,12 +68,13 @@ export class RateLimiter {
 
 function policiesOf({ tenant, issuer, subject, actor }: Caller, kind: 'writes' | 'reads', rates: Rates): Policy[] {
   const suffix = kind === 'writes' ? 'Writes' : 'Reads';
-  // The tenant is the hash tag: its buckets are on one server of a cluster. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
-  const tag = `rate:{${encodeURIComponent(tenant)}}`;
+  // Encoded, so that no tenant's name runs into what follows it.
+  const prefix = `rate:${encodeURIComponent(tenant)}`;
   const policy = (who: 'tenant' | 'caller' | 'agent', ...names: readonly string[]): Policy[] => {
     const rate = rates[`${who}${suffix}`];
+    if (!rate) return [];
     const id = names.length === 0 ? '' : `:${hash('sha256', JSON.stringify(names), 'base64url')}`;
-    return rate ? [{ name: `${who}-${kind}`, key: `${tag}:${who}:${kind}${id}`, ...rate }] : [];
+    return [{ name: `${who}-${kind}`, key: `${prefix}:${who}:${kind}${id}`, ...rate }];
   };
   return [...policy('tenant'), ...policy('caller', issuer, subject), ...(actor === undefined ? [] : policy('agent', issuer, actor))];
 }

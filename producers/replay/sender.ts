@@ -6,7 +6,7 @@ import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
 import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
 import { SpanwayError } from '../../schemas/errors.ts';
-import { encodePack, envelopeText } from '../../schemas/envelope/pack.ts';
+import { ATTRIBUTES_BYTES, encodePack, envelopeText } from '../../schemas/envelope/pack.ts';
 
 export interface SenderSettings {
   readonly shardCount: number;
@@ -25,9 +25,6 @@ export interface SenderParts {
   readonly signal: AbortSignal;
   readonly onFailure: (error: Error, attempt: number) => void;
 }
-
-/** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
-const ATTRIBUTES_BYTES = 512;
 
 /** Of a message that holds this envelope alone. */
 export function messageBytes(envelope: Envelope): number {

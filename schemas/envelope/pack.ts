@@ -18,6 +18,9 @@ export interface PackAttributes {
   readonly signature: string;
 }
 
+/** Room for a pack's attributes beside its body, in bytes: names, types and values, with a key id of 64. */
+export const ATTRIBUTES_BYTES = 512;
+
 export interface Pack {
   readonly body: string;
   readonly attributes: PackAttributes;

@@ -197,7 +197,10 @@ export function canonicalTimestamp(text: string): string | undefined {
 
 /** The time of this process's clock, as `canonicalTimestamp` has it. */
 export function timestampNow(): string {
-  return new Date().toISOString().replace(/\.?0*Z$/, 'Z');
+  // Always with three digits of a second.
+  const text = new Date().toISOString();
+  const fraction = withoutTrailingZeros(text.slice(20, -1));
+  return `${text.slice(0, 19)}${fraction ? `.${fraction}` : ''}Z`;
 }
 
 function isDate(text: string): boolean {

@@ -62,16 +62,18 @@ export function compileValidators(resource: Resource): Validators {
     const cells: Record<string, Cell> = {};
     for (const [name, value] of Object.entries(body)) {
       const field = fieldsByName.get(name);
-      const pointer = `/${escapePointer(name)}`;
-      if (!field) problems.push({ pointer, rule: 'additionalProperties', message: `${resource.name} has no field of this name` });
-      else if (field.version) problems.push({ pointer, rule: 'readOnly', message: 'is written by the database and cannot be set' });
+      const problem = (rule: string, message: string, within = ''): void => {
+        problems.push({ pointer: `/${escapePointer(name)}${within}`, rule, message });
+      };
+      if (!field) problem('additionalProperties', `${resource.name} has no field of this name`);
+      else if (field.version) problem('readOnly', 'is written by the database and cannot be set');
       else if (value === null && field.nullable) cells[name] = null;
       else {
         try {
           cells[name] = encodeCell(field.type, value);
         } catch (error) {
           if (!(error instanceof CellError)) throw error;
-          problems.push({ pointer: pointer + error.pointer, rule: error.rule, message: error.message });
+          problem(error.rule, error.message, error.pointer);
         }
       }
     }

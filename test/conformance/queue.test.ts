@@ -3,38 +3,58 @@ import { randomUUID } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { openQueue } from '../../ports/queue/index.ts';
+import { openQueueThread } from '../../ports/queue/thread.ts';
+import { bound } from '../fixtures/queues.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 import { queueConformance } from './queue.ts';
 
-queueConformance(
-  'sqlite',
-  async () => {
-    const folder = await makeTemporaryFolder();
-    const path = join(folder.path, 'queue.db');
-    const open = () => openQueue(`sqlite:${path}`);
-    const queue = await open();
-    return {
-      queue,
-      open,
-      async deadLetters() {
-        const db = new DatabaseSync(path);
-        const rows = db.prepare('SELECT body, reason, attributes FROM queue_dead_letters ORDER BY seq').all();
-        db.close();
-        return rows.map((row) => ({
-          body: String(row['body']),
-          reason: String(row['reason']),
-          attributes: JSON.parse(String(row['attributes'])),
-        }));
-      },
-      async remove() {
-        await queue.close();
-        await folder.remove();
-      },
-    };
-  },
-  { severalOfAGroup: true, astralCharacters: true },
-);
+const onSqlite = (name: string, openAt: (url: string) => ReturnType<typeof openQueue>): void =>
+  queueConformance(
+    name,
+    async () => {
+      const folder = await makeTemporaryFolder();
+      const path = join(folder.path, 'queue.db');
+      const open = () => openAt(`sqlite:${path}`);
+      const queue = await open();
+      return {
+        queue,
+        open,
+        async deadLetters() {
+          const db = new DatabaseSync(path);
+          const rows = db.prepare('SELECT body, reason, attributes FROM queue_dead_letters ORDER BY seq').all();
+          db.close();
+          return rows.map((row) => ({
+            body: String(row['body']),
+            reason: String(row['reason']),
+            attributes: JSON.parse(String(row['attributes'])),
+          }));
+        },
+        async remove() {
+          await queue.close();
+          await folder.remove();
+        },
+      };
+    },
+    { severalOfAGroup: true, astralCharacters: true },
+  );
+
+onSqlite('sqlite', openQueue);
+onSqlite('sqlite, its sends in a thread', async (url) => {
+  const queue = await openQueue(url);
+  const sender = await openQueueThread(url);
+  return {
+    ...bound(queue),
+    provision: () => queue.provision(),
+    visitDeadLetters: (judge) => queue.visitDeadLetters(judge),
+    send: (entries) => sender.send(entries),
+    ping: () => sender.ping(),
+    async close() {
+      await sender.close();
+      await queue.close();
+    },
+  };
+});
 
 describeWithServer('sqs', 'on fauxqs', ({ sqs }) => {
   queueConformance(

@@ -46,17 +46,18 @@ describe('the file of tenants', () => {
   });
 
   it.each([
-    ['no JSON', '{', /names .*rates\.json, which cannot be read as JSON/],
-    ['no object', '[]', /must be a JSON object/],
-    ['a tenant that is no object', '{"t1":"5"}', /tenant "t1" must be a JSON object/],
-    ['a name that is no rate', '{"t1":{"writes":"5"}}', /tenant "t1": "writes" is no rate; there are tenantWrites/],
-    ['a rate out of form', '{"t1":{"tenantReads":5}}', /tenant "t1": tenantReads is 5; it must be "off", or RATE/],
+    ['no JSON', '{', /cannot read .*rates\.json \(SPANWAY_RATE_TENANTS\); it must be a JSON file/],
+    ['no object', '[]', /rates\.json \(SPANWAY_RATE_TENANTS\): the whole is \[\]; it must be an object of tenants/],
+    ['a tenant that is no object', '{"t1":"5"}', /: \.t1 is "5"; it must be an object of rates/],
+    ['a name that is no rate', '{"t1":{"writes":"5"}}', /: \.t1\.writes is no field of it; it may have tenantWrites, /],
+    ['a rate that is no text', '{"t1":{"tenantReads":5}}', /: \.t1\.tenantReads is 5; it must be "off", or RATE/],
+    ['a rate out of form', '{"t1":{"tenantReads":"5/s"}}', /: \.t1\.tenantReads is "5\/s"; it must be "off", or RATE/],
   ])('is refused with %s, saying where', async (_what, content, message) => {
     await expect(read(content)).rejects.toThrow(ConfigError);
     await expect(read(content)).rejects.toThrow(message);
   });
 
   it('is refused where it is missing', async () => {
-    await expect(readRates(readConfig({ SPANWAY_RATE_TENANTS: file }))).rejects.toThrow(/cannot be read/);
+    await expect(readRates(readConfig({ SPANWAY_RATE_TENANTS: file }))).rejects.toThrow(/cannot read /);
   });
 });

@@ -49,5 +49,5 @@ it('takes its size from the URL', async () => {
   await cache.set('a', 'a', 60_000);
   await cache.set('b', 'b', 60_000);
   expect(await cache.get('a')).toBeUndefined();
-  await expect(openCache('memory:?maxEntries=0')).rejects.toThrow(AdapterConfigError);
+  for (const wrong of ['0', '1e3', '10000000']) await expect(openCache(`memory:?maxEntries=${wrong}`)).rejects.toThrow(AdapterConfigError);
 });

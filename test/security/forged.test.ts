@@ -18,7 +18,7 @@ import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { type Stack, startDev } from '../fixtures/stacks.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
-const SHARDS = 16;
+const SHARDS = 10;
 
 describe('a forged pack', () => {
   let stack: Stack;

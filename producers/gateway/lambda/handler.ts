@@ -10,7 +10,7 @@ import { checkEvent, type EventRequest, type GatewayEvent, requestOf } from './e
 import { rememberEvent } from './identity.ts';
 
 /** How much of the time Lambda gives is kept for the answer: who waits for an outcome then gets what is known. */
-export const DEFAULT_ANSWER_MARGIN_MS = 1_000;
+const ANSWER_MARGIN_MS = 1_000;
 
 /** The part of Lambda's context that counts here: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html */
 export interface GatewayContext {
@@ -36,13 +36,11 @@ export interface GatewayHandlerParts {
   readonly log: FastifyBaseLogger;
   /** See `requestOf`. */
   readonly basePath?: string | undefined;
-  /** Default: `DEFAULT_ANSWER_MARGIN_MS`. */
-  readonly answerMarginMs?: number;
 }
 
 /** Opens the application at once, while Lambda starts the function; a failure then is the first event's to try again. */
 export async function createGatewayHandler(parts: GatewayHandlerParts): Promise<GatewayHandler> {
-  const { log, background, basePath, answerMarginMs = DEFAULT_ANSWER_MARGIN_MS } = parts;
+  const { log, background, basePath } = parts;
   let opening: Promise<FastifyInstance> | undefined;
   const open = (): Promise<FastifyInstance> =>
     (opening ??= parts.open().catch((error: unknown) => {
@@ -62,10 +60,11 @@ export async function createGatewayHandler(parts: GatewayHandlerParts): Promise<
     const app = await openedOrLogged();
     if (!app) return notStarted();
     const timesUp = new AbortController();
-    const timer = setTimeout(() => timesUp.abort(), Math.max(0, context.getRemainingTimeInMillis() - answerMarginMs));
+    const timer = setTimeout(() => timesUp.abort(), Math.max(0, context.getRemainingTimeInMillis() - ANSWER_MARGIN_MS));
+    // Before the answer, which may come after the time is up.
+    const ended = new Promise((resolve) => timesUp.signal.addEventListener('abort', resolve, { once: true }));
     try {
       const response = await dispatch(app, request, event, timesUp.signal);
-      const ended = new Promise((resolve) => timesUp.signal.addEventListener('abort', resolve, { once: true }));
       await Promise.race([background.settled(), ended]);
       return answerOf(response);
     } finally {

@@ -136,7 +136,7 @@ async function underWrites(say: (line: string) => void, stack: Stack): Promise<{
 }
 
 async function measureSpanner(say: (line: string) => void, folder: string): Promise<Results | undefined> {
-  const { servers, missing, stop } = await startLocalServers({ log: say });
+  const { servers, missing, stop } = await startLocalServers({ only: ['spanner'], log: say });
   try {
     if (!servers.spanner) {
       say(`not measured on Spanner's emulator, which is missing: ${JSON.stringify(missing)}`);

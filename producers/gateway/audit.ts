@@ -8,6 +8,8 @@ export interface Decision {
   /** By its key: `orders/o1`. Of several, the first. */
   readonly row?: string;
   readonly reason?: string;
+  /** Of a read: how many rows were found. */
+  readonly rows?: number;
   /** The limits that were used up. */
   readonly policies?: readonly string[];
 }

@@ -37,6 +37,7 @@ const set = new ResourceSet([orders, orderLines, rooms]);
 let asked = 0;
 let down = false;
 let gateway: TestGateway;
+let log: Record<string, unknown>[] = [];
 
 function counted(store: Store): Store {
   const call = <T>(work: () => Promise<T>): Promise<T> => {
@@ -63,7 +64,12 @@ const row = (resource: string, cells: Record<string, Cell>): StoreMutation => {
 };
 
 beforeAll(async () => {
-  gateway = await startTestGateway({ resources: { current: set }, store: counted, settings: { maxPageRows: 5 } });
+  gateway = await startTestGateway({
+    resources: { current: set },
+    store: counted,
+    settings: { maxPageRows: 5 },
+    onLog: (line) => log.push(line),
+  });
   await gateway.store.apply((await gateway.store.compare(set.tables())).missing);
   await gateway.store.commit(
     [
@@ -297,6 +303,30 @@ describe('a batch', () => {
     expect((await batch({ keys: [['first', 1]] }, ['rooms:guest'], 'rooms')).json()).toEqual({
       items: [{ floor: 'first', room: 1, kind: 'single', area: 10 }],
     });
+  });
+});
+
+describe('the log', () => {
+  const logged = async (read: () => Promise<LightMyRequestResponse>): Promise<unknown[]> => {
+    log = [];
+    await read();
+    return log
+      .filter(({ decision }) => decision !== undefined)
+      .map(({ decision, action, resource, row, rows }) => [decision, action, resource, row, rows]);
+  };
+
+  it('has what was read and how many rows were found, once they were', async () => {
+    expect(await logged(() => get('/v1/orders/o1'))).toEqual([['allow', 'read', 'orders', 'orders/o1', 1]]);
+    expect(await logged(() => get('/v1/orders/none'))).toEqual([['allow', 'read', 'orders', 'orders/none', 0]]);
+    expect(await logged(() => get('/v1/orders?customer=c2'))).toEqual([['allow', 'read', 'orders', undefined, 2]]);
+    expect(await logged(() => batch({ keys: ['none', 'o1', 'o2'] }))).toEqual([['allow', 'read', 'orders', 'orders/none', 2]]);
+    expect(await logged(() => get('/v1/orders/o1?include=order-lines'))).toEqual([
+      ['allow', 'read', 'orders', 'orders/o1', 1],
+      ['allow', 'read', 'order-lines', 'orders/o1', 3],
+    ]);
+    expect(await logged(() => get('/v1/orders/none?include=order-lines'))).toEqual([['allow', 'read', 'orders', 'orders/none', 0]]);
+    down = true;
+    expect(await logged(() => get('/v1/orders/o1')).finally(() => (down = false))).toEqual([]);
   });
 });
 

@@ -1,0 +1,111 @@
+/** A gateway with the bridge and the applier behind it, each with connections of its own, and hops that take their time. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { defineResource, field, Type } from '../../index.ts';
+import { openCache } from '../../ports/cache/index.ts';
+import type { Cache } from '../../ports/cache/port.ts';
+import { openStore } from '../../ports/store/index.ts';
+import type { Store } from '../../ports/store/port.ts';
+import { ResourceSet } from '../../schemas/resource/registry.ts';
+import type { Rng } from '../chaos/rng.ts';
+import { boundCache } from '../fixtures/caches.ts';
+import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
+import { startPipeline } from '../fixtures/pipelines.ts';
+import { preparedStore } from '../fixtures/stores.ts';
+
+/** Items with parts that go with them. */
+export function itemsAndParts(cached: boolean): ResourceSet {
+  const cache = cached ? { cache: { seconds: 60 } } : {};
+  const access = (name: string) => [{ actions: ['read', 'insert', 'update', 'upsert', 'delete'] as const, scope: `${name}:all` }];
+  const id = Type.String({ maxLength: 10 });
+  const held = field.int64({ minimum: 0, maximum: 1e9 });
+  return new ResourceSet([
+    defineResource({
+      name: 'items',
+      key: ['id'],
+      schema: Type.Object({ id, kind: Type.String({ maxLength: 10 }), held, updatedAt: field.commitTimestamp() }),
+      indexes: [{ fields: ['kind'] }],
+      access: access('items'),
+      ...cache,
+    }),
+    defineResource({
+      name: 'parts',
+      key: ['id', 'part'],
+      parent: { resource: 'items', onDelete: 'cascade' },
+      schema: Type.Object({ id, part: Type.String({ maxLength: 10 }), held, updatedAt: field.commitTimestamp() }),
+      access: access('parts'),
+      ...cache,
+    }),
+  ]);
+}
+
+export const SCOPES = ['items:all', 'parts:all'];
+
+export interface System {
+  readonly gateway: TestGateway;
+  stop(): Promise<void>;
+}
+
+export async function startSystem(options: {
+  readonly store: string;
+  readonly cache: string;
+  readonly cached: boolean;
+  readonly rng: Rng;
+}): Promise<System> {
+  const set = itemsAndParts(options.cached);
+  const store = await preparedStore(options.store, set);
+  const [appliers, cache, appliersCache] = await Promise.all([
+    openStore(options.store),
+    openCache(options.cache),
+    openCache(options.cache),
+  ]);
+  const gateway = await startTestGateway({
+    resources: { current: set },
+    store: () => slowStore(store, options.rng),
+    cache: () => slowCache(cache, options.rng),
+  });
+  const pipeline = await startPipeline(gateway, { store: appliers, cache: appliersCache, resources: set });
+  return {
+    gateway,
+    async stop() {
+      await pipeline.stop();
+      await gateway.close();
+      await Promise.all([store.close(), appliers.close(), cache.close(), appliersCache.close()]);
+    },
+  };
+}
+
+const LONGEST_HOP_MS = 6;
+
+/** Half of the calls take time on their way, and half of the answers: so others overtake them. */
+async function hop<T>(rng: Rng, call: () => Promise<T>): Promise<T> {
+  const [there, back] = [rng, rng].map((r) => (r.chance(0.5) ? r.int(0, LONGEST_HOP_MS) : undefined));
+  if (there !== undefined) await sleep(there);
+  const answer = await call();
+  if (back !== undefined) await sleep(back);
+  return answer;
+}
+
+function slowStore(store: Store, rng: Rng): Store {
+  return {
+    capabilities: store.capabilities,
+    commit: (...args) => store.commit(...args),
+    readWrite: (...args) => store.readWrite(...args),
+    read: (...args) => store.read(...args),
+    readAt: (...args) => hop(rng, () => store.readAt(...args)),
+    readRange: (...args) => hop(rng, () => store.readRange(...args)),
+    scan: (...args) => store.scan(...args),
+    ping: () => store.ping(),
+    close: () => store.close(),
+  };
+}
+
+function slowCache(cache: Cache, rng: Rng): Cache {
+  return {
+    ...boundCache(cache),
+    versioned: {
+      get: (key) => hop(rng, () => cache.versioned.get(key)),
+      put: (...args) => hop(rng, () => cache.versioned.put(...args)),
+      outdate: (...args) => cache.versioned.outdate(...args),
+    },
+  };
+}

@@ -1,6 +1,6 @@
 /** Readers: by every route, with every consistency, of rows that are being written. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import type { LightMyRequestResponse } from 'fastify';
 import type { Rng } from '../chaos/rng.ts';
 import type { Held, Reading } from './model.ts';
 import type { Call } from './run-model.ts';
@@ -23,18 +23,24 @@ interface Row {
 }
 
 interface Asked {
-  readonly request: Required<Pick<InjectOptions, 'method' | 'url'>> & Pick<InjectOptions, 'payload' | 'headers'>;
+  readonly request: {
+    readonly method: 'GET' | 'HEAD' | 'POST';
+    readonly url: string;
+    readonly payload?: object;
+    readonly headers?: Readonly<Record<string, string>>;
+  };
   readonly shown: (answer: LightMyRequestResponse) => ReadonlyMap<string, Held>;
   readonly shows?: (held: Held) => Held;
 }
 
+const whole = (held: Held): Held => held;
 const STALENESS_MS = [10, 50, 300, 2000, 60_000];
 
 export async function read({ tenant, rng, call, sent, isOver, onRead }: ReaderParts): Promise<void> {
   /** What a version was of, by its row. */
   const versions = new Map<string, { readonly etag: string; readonly held: number }>();
   while (!isOver()) {
-    const { request, shown, shows = (held) => held } = ask();
+    const { request, shown, shows = whole } = ask();
     const { header, maxStalenessMs, after } = consistency();
     const headers = { ...request.headers, ...(header === undefined ? {} : { 'read-consistency': header }) };
     const beganMs = performance.now();

@@ -7,7 +7,7 @@ import { SCOPES, startSystem } from './system.ts';
 import { ITEMS, type Sent, write } from './writers.ts';
 
 /** A request of a tenant. */
-export type Call = (tenant: string, request: InjectOptions) => Promise<LightMyRequestResponse>;
+export type Call = (tenant: string, request: InjectOptions & { readonly url: string }) => Promise<LightMyRequestResponse>;
 
 export interface ModelOptions {
   readonly seed: number;
@@ -32,7 +32,7 @@ export interface ModelReport {
 
 /** They use the same keys. */
 const TENANTS = ['t1', 't2'];
-const READERS = 4;
+const READERS = 8;
 
 export async function runModel({ seed, writes, events = [], ...where }: ModelOptions): Promise<ModelReport> {
   const { gateway, stop } = await startSystem({ ...where, rng: new Rng(seed, 'hops') });

@@ -63,7 +63,7 @@ export async function startSystem(options: {
     store: () => slowStore(store, options.rng),
     cache: () => slowCache(cache, options.rng),
   });
-  const pipeline = await startPipeline(gateway, { store: appliers, cache: appliersCache, resources: set });
+  const pipeline = await startPipeline(gateway, { store: appliers, cache: slowCache(appliersCache, options.rng), resources: set });
   return {
     gateway,
     async stop() {
@@ -74,11 +74,11 @@ export async function startSystem(options: {
   };
 }
 
-const LONGEST_HOP_MS = 6;
+const LONGEST_HOP_MS = 30;
 
-/** Half of the calls take time on their way, and half of the answers: so others overtake them. */
+/** Some of the calls take time on their way, and some of the answers: so others overtake them. */
 async function hop<T>(rng: Rng, call: () => Promise<T>): Promise<T> {
-  const [there, back] = [rng, rng].map((r) => (r.chance(0.5) ? r.int(0, LONGEST_HOP_MS) : undefined));
+  const [there, back] = [rng, rng].map((r) => (r.chance(0.3) ? r.int(0, LONGEST_HOP_MS) : undefined));
   if (there !== undefined) await sleep(there);
   const answer = await call();
   if (back !== undefined) await sleep(back);
@@ -99,13 +99,14 @@ function slowStore(store: Store, rng: Rng): Store {
   };
 }
 
+/** What the applier outdates comes late, or is lost. */
 function slowCache(cache: Cache, rng: Rng): Cache {
   return {
     ...boundCache(cache),
     versioned: {
       get: (key) => hop(rng, () => cache.versioned.get(key)),
       put: (...args) => hop(rng, () => cache.versioned.put(...args)),
-      outdate: (...args) => cache.versioned.outdate(...args),
+      outdate: (...args) => (rng.chance(0.3) ? Promise.resolve() : hop(rng, () => cache.versioned.outdate(...args))),
     },
   };
 }

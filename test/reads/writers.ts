@@ -1,6 +1,5 @@
 /** Writers: each has one item, with its parts, of one tenant, and knows what it holds. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { InjectOptions } from 'fastify';
 import type { Rng } from '../chaos/rng.ts';
 import type { Held, Written } from './model.ts';
 import type { Call } from './run-model.ts';
@@ -41,7 +40,12 @@ export interface WriterParts {
   readonly onSent: (sent: Sent) => void;
 }
 
-type Change = Required<Pick<InjectOptions, 'method' | 'url'>> & { readonly payload?: object; readonly rows: ReadonlyMap<string, Held> };
+interface Change {
+  readonly method: 'PUT' | 'PATCH' | 'POST' | 'DELETE';
+  readonly url: string;
+  readonly payload?: object;
+  readonly rows: ReadonlyMap<string, Held>;
+}
 
 export async function write({ tenant, item, amount, rng, call, next, onSent }: WriterParts): Promise<void> {
   let isThere = false;

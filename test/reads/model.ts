@@ -9,8 +9,13 @@ export interface Written {
   /** By their names; what each holds from then on. */
   readonly rows: ReadonlyMap<string, Held>;
   readonly commitTimestamp: string;
-  /** When its caller was told of its outcome, on the clock of `Reading.beganMs`. */
-  readonly knownMs: number;
+}
+
+/** A commit of the applier, and when it was told of it: before anybody else. */
+export interface Commit {
+  readonly commitTimestamp: string;
+  /** On the clock of `Reading.beganMs`. */
+  readonly answeredMs: number;
 }
 
 /** An answer to a read. */
@@ -18,7 +23,7 @@ export interface Reading {
   /** The request, to read by. */
   readonly request: string;
   readonly beganMs: number;
-  /** Writes whose outcomes were known for less than this may be missing; 0: none that was known may. */
+  /** Commits that were answered less than this before may be missing; 0: none that was answered may. */
   readonly maxStalenessMs: number;
   /** The submission that it comes after. */
   readonly after: Promise<Written> | undefined;
@@ -33,19 +38,23 @@ export interface Reading {
 const ROUNDING_MS = 2;
 
 /** Sentences: what no consistency allows. `writes`: of one row in the order in which they were accepted. */
-export async function violationsOf(writes: readonly Written[], readings: readonly Reading[]): Promise<string[]> {
+export async function violationsOf(
+  writes: readonly Written[],
+  commits: readonly Commit[],
+  readings: readonly Reading[],
+): Promise<string[]> {
   const histories = historiesOf(writes);
-  const known = [...writes].sort((a, b) => a.knownMs - b.knownMs);
-  /** By how many of `known` there are: the newest commit of those. */
+  const answered = [...commits].sort((a, b) => a.answeredMs - b.answeredMs);
+  /** By how many of `answered` there are: the newest of those. */
   const newest = [0];
-  for (const { commitTimestamp } of known) newest.push(Math.max(newest.at(-1) ?? 0, versionOf(commitTimestamp)));
+  for (const { commitTimestamp } of answered) newest.push(Math.max(newest.at(-1) ?? 0, versionOf(commitTimestamp)));
   const violations: string[] = [];
   for (const { request, beganMs, maxStalenessMs, after, readTimestamp, shown, shows } of readings) {
     const readAt = versionOf(readTimestamp);
     const tell = (what: string): void => void violations.push(`${request} at ${beganMs.toFixed(1)}, read at ${readTimestamp}: ${what}`);
     const limitMs = beganMs - (maxStalenessMs === 0 ? 0 : maxStalenessMs + ROUNDING_MS);
-    const seen = newest[countBefore(known, limitMs)] ?? 0;
-    if (readAt < seen) tell(`${seen - readAt} µs older than what was known and had to be seen`);
+    const seen = newest[countBefore(answered, limitMs)] ?? 0;
+    if (readAt < seen) tell(`${seen - readAt} µs older than a commit that had been answered and had to be seen`);
     if (after && readAt < versionOf((await after).commitTimestamp)) tell(`before the submission it comes after`);
     for (const [row, is] of shown) {
       const history = histories.get(row) ?? [];
@@ -73,12 +82,12 @@ function historiesOf(writes: readonly Written[]): ReadonlyMap<string, readonly M
   return histories;
 }
 
-/** How many of them were known before. */
-function countBefore(known: readonly Written[], ms: number): number {
-  let [low, high] = [0, known.length];
+/** How many of them were answered before. */
+function countBefore(answered: readonly Commit[], ms: number): number {
+  let [low, high] = [0, answered.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((known[middle]?.knownMs ?? Infinity) < ms) low = middle + 1;
+    if ((answered[middle]?.answeredMs ?? Infinity) < ms) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -35,7 +35,7 @@ const TENANTS = ['t1', 't2'];
 const READERS = 8;
 
 export async function runModel({ seed, writes, events = [], ...where }: ModelOptions): Promise<ModelReport> {
-  const { gateway, stop } = await startSystem({ ...where, rng: new Rng(seed, 'hops') });
+  const { gateway, commits, stop } = await startSystem({ ...where, rng: new Rng(seed, 'hops') });
   try {
     const tokens = new Map<string, string>();
     for (const tenant of TENANTS) tokens.set(tenant, `Bearer ${await gateway.token({ tenant, scopes: SCOPES, ttlSeconds: 36_000 })}`);
@@ -83,7 +83,7 @@ export async function runModel({ seed, writes, events = [], ...where }: ModelOpt
     // A reader that fails ends the run; the others end with the writers.
     await Promise.all([done, ...readers]);
     return {
-      violations: await violationsOf(await Promise.all(sent.map(({ written }) => written)), readings),
+      violations: await violationsOf(await Promise.all(sent.map(({ written }) => written)), commits, readings),
       writes: sent.length,
       reads: readings.length,
       fromCache: readings.filter(({ request }) => request.endsWith('spanway; hit')).length,

@@ -4,13 +4,14 @@ import { defineResource, field, Type } from '../../index.ts';
 import { openCache } from '../../ports/cache/index.ts';
 import type { Cache } from '../../ports/cache/port.ts';
 import { openStore } from '../../ports/store/index.ts';
-import type { Store } from '../../ports/store/port.ts';
+import type { CommitResult, Store } from '../../ports/store/port.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Rng } from '../chaos/rng.ts';
 import { boundCache } from '../fixtures/caches.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 import { startPipeline } from '../fixtures/pipelines.ts';
 import { preparedStore } from '../fixtures/stores.ts';
+import type { Commit } from './model.ts';
 
 /** Items with parts that go with them. */
 export function itemsAndParts(cached: boolean): ResourceSet {
@@ -42,6 +43,8 @@ export const SCOPES = ['items:all', 'parts:all'];
 
 export interface System {
   readonly gateway: TestGateway;
+  /** Of the applier, so far. */
+  readonly commits: readonly Commit[];
   stop(): Promise<void>;
 }
 
@@ -63,9 +66,15 @@ export async function startSystem(options: {
     store: () => slowStore(store, options.rng),
     cache: () => slowCache(cache, options.rng),
   });
-  const pipeline = await startPipeline(gateway, { store: appliers, cache: slowCache(appliersCache, options.rng), resources: set });
+  const commits: Commit[] = [];
+  const pipeline = await startPipeline(gateway, {
+    store: recorded(appliers, commits),
+    cache: slowCache(appliersCache, options.rng),
+    resources: set,
+  });
   return {
     gateway,
+    commits,
     async stop() {
       await pipeline.stop();
       await gateway.close();
@@ -83,6 +92,24 @@ async function hop<T>(rng: Rng, call: () => Promise<T>): Promise<T> {
   const answer = await call();
   if (back !== undefined) await sleep(back);
   return answer;
+}
+
+function recorded(store: Store, commits: Commit[]): Store {
+  const record = <T extends CommitResult>(result: T): T => {
+    commits.push({ commitTimestamp: result.commitTimestamp, answeredMs: performance.now() });
+    return result;
+  };
+  return {
+    capabilities: store.capabilities,
+    commit: async (...args) => record(await store.commit(...args)),
+    readWrite: async (...args) => record(await store.readWrite(...args)),
+    read: (...args) => store.read(...args),
+    readAt: (...args) => store.readAt(...args),
+    readRange: (...args) => store.readRange(...args),
+    scan: (...args) => store.scan(...args),
+    ping: () => store.ping(),
+    close: () => store.close(),
+  };
 }
 
 function slowStore(store: Store, rng: Rng): Store {

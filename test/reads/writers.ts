@@ -58,7 +58,7 @@ export async function write({ tenant, item, amount, rng, call, next, onSent }: W
     const { id, status, commitTimestamp } = answer.json<{ id: string; status: string; commitTimestamp?: string }>();
     const written =
       status === 'applied' && commitTimestamp !== undefined
-        ? Promise.resolve({ rows, commitTimestamp, knownMs: performance.now() })
+        ? Promise.resolve({ rows, commitTimestamp })
         : answer.statusCode === 202
           ? outcome(id, rows)
           : Promise.reject(new Error(`${request.method} ${request.url}: ${answer.statusCode} ${answer.body}`));
@@ -73,7 +73,7 @@ export async function write({ tenant, item, amount, rng, call, next, onSent }: W
     for (;;) {
       const answer = await call(tenant, { method: 'GET', url: `/v1/submissions/${id}?wait=20` });
       const { status, commitTimestamp } = answer.json<{ status: string; commitTimestamp?: string }>();
-      if (status === 'applied' && commitTimestamp !== undefined) return { rows, commitTimestamp, knownMs: performance.now() };
+      if (status === 'applied' && commitTimestamp !== undefined) return { rows, commitTimestamp };
       if (status !== 'accepted') throw new Error(`${[...rows.keys()].join(', ')}: ${answer.statusCode} ${answer.body}`);
     }
   }

@@ -2,7 +2,7 @@
 import type { LightMyRequestResponse } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defineResource, field, Type } from '../../index.ts';
-import { StoreError } from '../../ports/errors.ts';
+import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import type { Store, StoreMutation } from '../../ports/store/port.ts';
 import { ledgerMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
@@ -10,7 +10,8 @@ import orderLines from '../../schemas/order-lines.ts';
 import orders from '../../schemas/orders.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import { type Cell, COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
-import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
+import { boundCache } from '../fixtures/caches.ts';
+import { applyQueued, startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 
 /** Rooms of a floor may be read by its guests, without what they cost. */
 const rooms = defineResource({
@@ -377,6 +378,22 @@ describe('consistency', () => {
     const answer = await reading;
     expect(answer.json()).toMatchObject({ customer: 'c9', updatedAt: commitTimestamp });
     expect(Date.parse(String(answer.headers['read-timestamp']))).toBeGreaterThanOrEqual(Date.parse(commitTimestamp));
+  });
+});
+
+describe('while the cache is away', () => {
+  it('a read comes after a submission all the same, once the ledger has its outcome', async () => {
+    const away = (): Promise<never> => Promise.reject(new PortUnavailableError('cache', 'away'));
+    const alone = await startTestGateway({ cache: (cache) => ({ ...boundCache(cache), listen: away }) });
+    try {
+      const url = '/v1/orders/alone';
+      const { id } = (await alone.call({ method: 'PUT', url, payload: { customer: 'c9', status: 'open' } })).json<{ id: string }>();
+      const reading = alone.call({ method: 'GET', url, headers: { 'read-consistency': `after=${id}` } });
+      expect(await applyQueued(alone)).toEqual(['applied']);
+      expect((await reading).json()).toMatchObject({ customer: 'c9' });
+    } finally {
+      await alone.close();
+    }
   });
 });
 

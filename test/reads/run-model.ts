@@ -1,5 +1,6 @@
 /** Concurrent writers and readers through a whole Spanway, and what its answers have of what no consistency allows. */
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import { startLocalServer } from '../../cli/local-servers/index.ts';
 import { Rng } from '../chaos/rng.ts';
 import { type Reading, violationsOf } from './model.ts';
 import { read } from './readers.ts';
@@ -28,6 +29,34 @@ export interface ModelReport {
   readonly reads: number;
   /** Of them, those that the cache answered. */
   readonly fromCache: number;
+}
+
+/** By their names, what is between the reads and the store. */
+export const CACHES = {
+  none: (run) => run({ cache: 'memory:', cached: false }),
+  memory: (run) => run({ cache: 'memory:', cached: true }),
+  'redis-dies': (run) => withMortalRedis(run, false),
+  'redis-comes-back': (run) => withMortalRedis(run, true),
+} satisfies Record<string, (run: RunWith) => Promise<ModelReport>>;
+
+type RunWith = (options: Pick<ModelOptions, 'cache' | 'cached' | 'events'>) => Promise<ModelReport>;
+
+/** A Redis of its own, which is killed half-way, and may come back. */
+async function withMortalRedis(run: RunWith, comesBack: boolean): Promise<ModelReport> {
+  const start = async (port?: number) => {
+    const started = await startLocalServer('redis', { log: () => {}, ...(port === undefined ? {} : { port }) });
+    if (typeof started === 'string') throw new Error(started);
+    return started;
+  };
+  let redis = await start();
+  const { url } = redis.address;
+  const killed = { part: 0.5, happens: () => redis.stop() };
+  const back = { part: 0.7, happens: async () => (redis = await start(Number(new URL(url).port))) };
+  try {
+    return await run({ cache: url, cached: true, events: comesBack ? [killed, back] : [killed] });
+  } finally {
+    await redis.stop();
+  }
 }
 
 /** They use the same keys. */

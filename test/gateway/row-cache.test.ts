@@ -171,6 +171,9 @@ describe('a row of a resource that is kept', () => {
     expect((await get('/v1/kept/c', 'max-staleness=9', ['other'])).statusCode).toBe(403);
     expect((await get('/v1/kept/c', 'max-staleness=9', ['read'], 't2')).statusCode).toBe(404);
     expect(reads).toEqual([1, 1]);
+    storeIsDown = true;
+    expect((await get('/v1/kept/c', 'stale-if-error=60')).json()).toMatchObject({ note: 'ours' });
+    expect((await get('/v1/kept/c', 'stale-if-error=60', ['read'], 't3')).statusCode).toBe(503);
   });
 
   it('is read by one of those who miss it at once', async () => {

@@ -25,7 +25,7 @@ const CALLERS = 64;
 const READS = 20_000;
 const RUNS = 3;
 const SPANNER_ROWS = 500;
-const SPANNER_READS = 5_000;
+const SPANNER_READS = 2_000;
 /** Enough of them to keep the queue and the applier busy. */
 const WRITERS = 16;
 const QUIET = { SPANWAY_LOG_LEVEL: 'warn' };

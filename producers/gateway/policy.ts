@@ -5,12 +5,19 @@ import type { Resource } from '../../schemas/resource/define.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { RequestError } from './errors.ts';
 
+/** By the caller and the resource, which are the same objects for as long as the token and the resource file are. */
+const granted = new WeakMap<Caller, WeakMap<Resource, Map<Action, Grant>>>();
+
 /** Before anything of the row is looked at. @throws RequestError (`forbidden`) where no rule is for this caller, or its agent, and action. */
 export function authorize(caller: Caller, resource: Resource, action: Action): Grant {
+  const known = granted.get(caller)?.get(resource)?.get(action);
+  if (known) return known;
   const grant = grantOf(resource.access, caller, action);
   // The caller's own first: an agent is told of its own lack alone.
   const [reason] = grant.flatMap((rules, i) => (rules.length > 0 ? [] : ([i === 0 ? 'action' : 'agent'] as const)));
   if (reason !== undefined) throw forbidden(resource, action, reason);
+  const ofCaller = granted.get(caller) ?? new WeakMap<Resource, Map<Action, Grant>>();
+  granted.set(caller, ofCaller.set(resource, (ofCaller.get(resource) ?? new Map<Action, Grant>()).set(action, grant)));
   return grant;
 }
 

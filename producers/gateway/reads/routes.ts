@@ -9,7 +9,7 @@ import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
-import { logAllowed } from '../audit.ts';
+import { logAllowed, logsAllowed } from '../audit.ts';
 import type { Background } from '../background.ts';
 import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';
@@ -109,8 +109,9 @@ export function readRoutes(
       resource: child,
       grant: authorize(request.caller, child, 'read'),
     }));
-    const logRead = (of: RegisteredResource, rows: number): void =>
-      logAllowed(request, { action: 'read', resource: of.name, row: rowName(resource, key), rows }, 'read');
+    const logRead = (of: RegisteredResource, rows: number): void => {
+      if (logsAllowed(request)) logAllowed(request, { action: 'read', resource: of.name, row: rowName(resource, key), rows }, 'read');
+    };
     await waitFor(request, consistency);
     if (children.length > 0) {
       const found = await lists.withChildren(access, key, children, consistency);

@@ -69,8 +69,8 @@ export class RowCache {
 
 /** Lines: form, read timestamp, when it was current, version, and the row, which has no line break in it. */
 function parseEntry(form: string, text: string): KnownRow | undefined {
-  const [itsForm, readTimestamp = '', currentAt = '', version = '', row = ''] = text.split('\n');
-  if (itsForm !== form) return undefined;
+  if (!text.startsWith(`${form}\n`)) return undefined;
+  const [, readTimestamp = '', currentAt = '', version = '', row = ''] = text.split('\n', 5);
   return {
     text: row === '' ? undefined : row,
     version: version === '' ? undefined : version,

@@ -106,7 +106,7 @@ selecting(program.command('replay'), 'committed')
   .description('records of the ledger or a file once more, as a job; exit code 2 if one did not end well or a table differs')
   .option('--file <path>', 'JSON lines as spanway export writes them, or envelopes, in place of the ledger')
   .option('--into <url>', 'rebuild them in this database, and compare its tables')
-  .option('--rate <records>', 'a second at most', wholeNumber)
+  .option('--rate <records>', 'a second at most', positiveNumber)
   .option('--dry-run', 'send nothing; print what would change of the rows as they are now', false)
   .option('--detach', 'print the job and do not wait for it', false)
   .option('--json', 'one JSON object a line', false)
@@ -154,7 +154,7 @@ selectingLetters(dlq.command('redrive').argument('[ids...]'))
   .option('--all', 'every one, without a filter', false)
   .option('--over-newer', 'also over what their rows have applied since', false)
   .option('--dry-run', 'send nothing; print what would be sent, and what it would change of the rows as they are now', false)
-  .option('--wait <seconds>', 'how long outcomes are waited for', wholeNumber, 60)
+  .option('--wait <seconds>', 'how long outcomes are waited for', positiveNumber, 60)
   .option('--as <name>', 'who does it, for the record; default: the user of the system')
   .action(async (ids: string[], options: import('./commands/dlq.ts').RedriveOptions) =>
     (await import('./commands/dlq.ts')).dlqRedrive(readConfig(), ids, options),
@@ -195,5 +195,10 @@ function selectingLetters(command: Command): Command {
 
 function wholeNumber(text: string): number {
   if (!/^-?\d{1,9}$/.test(text)) throw new InvalidArgumentError('it must be a whole number');
+  return Number(text);
+}
+
+function positiveNumber(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('it must be a whole number, at least 1');
   return Number(text);
 }

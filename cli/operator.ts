@@ -6,6 +6,7 @@ import type { HoldsDeadLetters, Queue } from '../ports/queue/port.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { openStore } from '../ports/store/index.ts';
 import type { Store } from '../ports/store/port.ts';
+import type { RowChange } from '../producers/replay/diff.ts';
 import { keyCells, type Selection } from '../producers/replay/select.ts';
 import type { SenderParts } from '../producers/replay/sender.ts';
 import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
@@ -80,8 +81,7 @@ export function selectionOf(options: SelectionOptions, resources: ResourceSet): 
   const { from, to, tenant, resource, key, correlationId, reason } = options;
   if (key !== undefined && resource === undefined) throw new ConfigError('--key needs --resource: a key says nothing without it');
   return {
-    ...(from === undefined ? {} : { from: instantOf('--from', from) }),
-    ...(to === undefined ? {} : { to: instantOf('--to', to) }),
+    ...timesOf({ from, to }),
     ...(tenant === undefined ? {} : { tenant }),
     ...(resource === undefined ? {} : { resource }),
     ...(resource === undefined || key === undefined ? {} : { key: keyCells(resource, segmentsOf(key), resources) }),
@@ -90,10 +90,27 @@ export function selectionOf(options: SelectionOptions, resources: ResourceSet): 
   };
 }
 
+/** @throws ConfigError for a time that is none, or a range that holds none */
+export function timesOf({
+  from,
+  to,
+}: {
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+}): Pick<Selection, 'from' | 'to'> {
+  const times = {
+    ...(from === undefined ? {} : { from: instantOf('--from', from) }),
+    ...(to === undefined ? {} : { to: instantOf('--to', to) }),
+  };
+  if (times.from !== undefined && times.to !== undefined && Date.parse(times.from) >= Date.parse(times.to))
+    throw new ConfigError(`--from ${times.from} is not before --to ${times.to}`);
+  return times;
+}
+
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** An instant as RFC 3339 or ISO 8601 has it, or how long ago: `90m`, `2h`, `7d`. */
-export function instantOf(option: string, text: string): string {
+function instantOf(option: string, text: string): string {
   const [, count, unit = ''] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   const ms = count === undefined ? Date.parse(text) : Date.now() - Number(count) * (UNITS_MS[unit] ?? 0);
   if (Number.isNaN(ms)) {
@@ -105,8 +122,19 @@ export function instantOf(option: string, text: string): string {
   return count === undefined && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) ? text : new Date(ms).toISOString();
 }
 
+/**
+ * The parts of a key as it stands in a path, `o1/7`.
+ * @throws ConfigError for a percent sign that encodes nothing
+ */
 export function segmentsOf(key: string): readonly string[] {
-  return key.split('/').map(decodeURIComponent);
+  try {
+    return key.split('/').map(decodeURIComponent);
+  } catch {
+    const text = JSON.stringify(key);
+    throw new ConfigError(
+      `the key ${text} has a % that encodes no text: a key is written as in a path, % as %25 and / within a part as %2F`,
+    );
+  }
 }
 
 /** Who runs the command, for the record. */
@@ -125,4 +153,16 @@ export function printJson(value: unknown): void {
 /** Beside the result: what a script that reads the output does not want there. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+const SIGNS = { insert: '+', update: '~', delete: '-', none: '=', refused: '!' } as const;
+
+/** What would change of a row, for people. */
+export function changeLine({ row, change, fields, why }: RowChange): string {
+  const texts = Object.entries(fields).map(([field, { from, to }]) =>
+    change === 'update'
+      ? `${field}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`
+      : `${field}: ${JSON.stringify(change === 'delete' ? from : to)}`,
+  );
+  return [SIGNS[change], row, ...(why === undefined ? [] : [why]), texts.join(', ')].join('  ').trimEnd();
 }

@@ -18,8 +18,7 @@ import type { Background } from '../producers/gateway/background.ts';
 import { createIdentity, type Identity, type IssuerSettings } from '../producers/gateway/identity.ts';
 import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
-import { SYSTEM_TABLES } from '../schemas/envelope/ledger.ts';
-import type { ResourceSet, ResourceSource } from '../schemas/resource/registry.ts';
+import type { ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';
 import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
@@ -218,36 +217,6 @@ export async function startReplayWorkerRole({ config, resources, log }: Resource
       await Promise.all([jobs.close(), store.close(), queue.close()]);
     },
   };
-}
-
-/** Makes what is missing behind the URLs: queue, topic, bus, database. In production, infrastructure code does it. */
-export async function provision(config: Config): Promise<void> {
-  const [queue, topic, events, store] = await Promise.all([
-    openQueue(config.queue),
-    openTopic(config.topic),
-    openEvents(config.events),
-    openStore(config.store),
-  ]);
-  try {
-    await Promise.all([queue.provision(), topic.provision(), events.provision(), store.provision()]);
-  } finally {
-    await Promise.all([queue.close(), events.close(), store.close()]);
-  }
-}
-
-/** Makes the tables and indexes that are missing; returns the statements it ran and what differs beyond that. */
-export async function applySchema(
-  config: Config,
-  resources: ResourceSet,
-): Promise<{ readonly applied: readonly string[]; readonly differences: readonly string[] }> {
-  const store = await openStore(config.store);
-  try {
-    const { missing, differences } = await store.compare([...SYSTEM_TABLES, ...resources.tables()]);
-    if (missing.length > 0) await store.apply(missing);
-    return { applied: missing, differences };
-  } finally {
-    await store.close();
-  }
 }
 
 function backoffOf(config: Config): { readonly minMs: number; readonly maxMs: number } {

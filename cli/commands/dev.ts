@@ -11,7 +11,8 @@ import { ensureDevelopmentKeys } from '../keys.ts';
 import { type LocalServers, type RunningServers, startLocalServers } from '../local-servers/index.ts';
 import { createLog } from '../log.ts';
 import { ResourceFolder } from '../resource-folder.ts';
-import { applySchema, provision, type Role, type ResourceRoleContext, startGatewayRole } from '../roles.ts';
+import { applySchema, provision } from '../provision.ts';
+import { type Role, type ResourceRoleContext, startGatewayRole } from '../roles.ts';
 import { runUntilStopped } from '../run-role.ts';
 
 export async function dev(config: Config, options: { readonly real: boolean }): Promise<void> {

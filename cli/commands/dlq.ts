@@ -1,7 +1,8 @@
 /** `spanway dlq list|show|redrive|purge`: what ended without being applied, wherever it lies. */
 import {
-  closeLetters,
+  closeLetter,
   type DeadLetter,
+  isMeant,
   type LetterSelection,
   listDeadLetters,
   removeParked,
@@ -11,8 +12,8 @@ import { attemptsOf } from '../../producers/replay/attempts.ts';
 import { Preview } from '../../producers/replay/diff.ts';
 import { redrive, type Redriven } from '../../producers/replay/redrive.ts';
 import { type Config, ConfigError } from '../config.ts';
-import { changeLine } from './replay.ts';
 import {
+  changeLine,
   note,
   operatorName,
   type OperatorParts,
@@ -80,22 +81,23 @@ export async function dlqShow(config: Config, ids: readonly string[], { json }: 
       if (json) printJson(shown);
       else print(JSON.stringify(shown, null, 2));
     }
-    for (const id of missing) note(`${id} is no dead letter`);
-    if (missing.size > 0) process.exitCode = 1;
+    tellMissing(missing);
   });
 }
 
-/** The exit code is 2 where one was not applied. */
+/** The exit code is 1 where one that is named is not found, and 2 where one was not applied. */
 export async function dlqRedrive(config: Config, ids: readonly string[], options: RedriveOptions): Promise<void> {
   const { overNewer, dryRun } = options;
   await withOperator(config, async (parts) => {
     const selection = lettersOf(parts, ids, options);
     const counts = new Map<string, number>();
+    const missing = new Set(ids);
     const look = new Preview(parts.store, parts.resources);
     await withSending(config, parts, async (sending) => {
       const by = operatorName(options.as);
       const how = { overNewer, dryRun, by, outcomeMs: options.wait * 1000, now: () => new Date() };
       for await (const { envelope, ...result } of redrive({ ...parts, ...sending }, selection, how)) {
+        missing.delete(result.id);
         counts.set(result.result, (counts.get(result.result) ?? 0) + 1);
         const changes = dryRun && envelope ? await look.of(envelope) : [];
         if (options.json) printJson(dryRun ? { ...result, changes } : result);
@@ -105,34 +107,54 @@ export async function dlqRedrive(config: Config, ids: readonly string[], options
     note([...counts].map(([result, count]) => `${count} ${result}`).join(', ') || 'no dead letter is meant');
     const good = (counts.get('applied') ?? 0) + (counts.get('would_send') ?? 0);
     if ([...counts.values()].reduce((sum, count) => sum + count, 0) > good) process.exitCode = SOME_LEFT;
+    tellMissing(missing);
   });
 }
 
+/** The exit code is 1 where one that is named is not found, and 2 where one was kept. */
 export async function dlqPurge(config: Config, ids: readonly string[], options: PurgeOptions): Promise<void> {
   await withOperator(config, async (parts) => {
     const selection = lettersOf(parts, ids, options);
     const by = operatorName(options.as);
-    let count = 0;
+    const missing = new Set(ids);
+    let [purged, kept] = [0, 0];
     const gone = (letter: DeadLetter): void => {
-      count += 1;
+      purged += 1;
       if (options.json) printJson({ ...summaryOf(letter), purged: true });
       else print(`purged ${lineOf(letter)}`);
     };
+    /** A message is removed whole, so a filter must mean all of it. */
+    const isWhole = (letter: DeadLetter): boolean => {
+      missing.delete(letter.id);
+      if (letter.source === 'ledger' || letter.envelopes.every((envelope) => isMeant(envelope, selection))) return true;
+      kept += 1;
+      note(`kept ${letter.id}: it holds submissions too that the filter does not mean; spanway dlq purge ${letter.id} removes them all`);
+      return false;
+    };
     for await (const letter of listDeadLetters({ ...parts, queue: NO_LETTERS }, selection)) {
+      if (!isWhole(letter)) continue;
       if (letter.source === 'ledger') {
-        const [closed] = await closeLetters(parts.store, [letter], by, new Date().toISOString());
-        if (closed === true) gone(letter);
+        if (await closeLetter(parts.store, letter, by, new Date().toISOString())) gone(letter);
       } else {
         await removeParked(parts.store, letter);
         gone(letter);
       }
     }
     await visitQueueLetters(parts.queue, selection, (letters) => {
-      letters.forEach(gone);
-      return Promise.resolve(letters.map(() => true));
+      const done = letters.map(isWhole);
+      letters.filter((_, i) => done[i]).forEach(gone);
+      return Promise.resolve(done);
     });
-    note(`${count} purged`);
+    note(`${purged} purged`);
+    if (kept > 0) process.exitCode = SOME_LEFT;
+    tellMissing(missing);
   });
+}
+
+/** The exit code is 1 where there are some. */
+function tellMissing(ids: ReadonlySet<string>): void {
+  for (const id of ids) note(`${id} is no dead letter`);
+  if (ids.size > 0) process.exitCode = 1;
 }
 
 const NO_LETTERS = { visitDeadLetters: () => Promise.resolve() };

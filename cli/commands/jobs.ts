@@ -33,7 +33,7 @@ export async function jobsSteer(config: Config, id: string, wish: Wish): Promise
       missing(id);
       return;
     }
-    if (job.endedAt !== undefined) {
+    if (job.endedAt !== undefined || job.state === 'cancelled') {
       note(`job ${id} has ended: ${job.state}`);
       process.exitCode = 1;
       return;

@@ -1,24 +1,32 @@
 /** `spanway replay` and `spanway export`: records of the ledger, or of a file, once more. */
-import { createReadStream } from 'node:fs';
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
 import { openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
-import { Preview, type RowChange } from '../../producers/replay/diff.ts';
+import { Preview } from '../../producers/replay/diff.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
 import { ReplayError } from '../../producers/replay/errors.ts';
+import { readLines } from '../../producers/replay/file.ts';
 import { readHistory } from '../../producers/replay/history.ts';
-import { parseLine, type ReplayProgress, type ReplaySpec } from '../../producers/replay/replay.ts';
-import { isSelected, selectedAggregate, type Selection } from '../../producers/replay/select.ts';
-import { checkSpec } from '../../producers/replay/worker.ts';
+import type { ReplayProgress, ReplaySpec } from '../../producers/replay/replay.ts';
+import { isSelected, rangeOf, type Selection } from '../../producers/replay/select.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
-import { note, operatorName, type OperatorParts, print, printJson, selectionOf, type SelectionOptions, withOperator } from '../operator.ts';
-import { applySchema } from '../roles.ts';
+import {
+  changeLine,
+  note,
+  operatorName,
+  type OperatorParts,
+  print,
+  printJson,
+  selectionOf,
+  type SelectionOptions,
+  withOperator,
+} from '../operator.ts';
+import { applySchema } from '../provision.ts';
 
 export interface ReplayOptions extends SelectionOptions {
   readonly file?: string;
@@ -47,7 +55,8 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
       ...(rate === undefined ? {} : { rate }),
       by: operatorName(options.as),
     };
-    checkSpec(spec);
+    if (spec.file !== undefined && (selection.from !== undefined || selection.to !== undefined))
+      throw new ConfigError('--from and --to select commits of the ledger; a --file goes without them');
     if (into === config.store) throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
     if (options.dryRun) return await preview(parts, spec, options.json);
     if (into !== undefined) await applySchema({ ...config, store: into }, parts.resources);
@@ -62,8 +71,8 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
       }
       const job = await follow(jobs, id, options.json);
       const counts = summary(job, options.json);
-      const isWhole = job.state === 'completed' && Object.keys(selection).every((name) => name === 'tenant' || name === 'to');
-      const isEqual = into === undefined || !isWhole || (await compare(parts, into, selection, options.json));
+      const isCompared = job.state === 'completed' && into !== undefined && isWhole(spec);
+      const isEqual = !isCompared || (await compare(parts, into, selection, options.json));
       if (job.state !== 'completed') process.exitCode = 1;
       else if (!isEqual || Object.entries(counts).some(([result, count]) => !GOOD.has(result) && count > 0)) process.exitCode = SOME_LEFT;
     } finally {
@@ -72,7 +81,12 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
   });
 }
 
-const GOOD: ReadonlySet<string> = new Set(['applied', 'unchanged', 'rebuilt']);
+/** Whether nothing of this database, or of a tenant in it, is left out: then what is rebuilt must be equal to it. */
+function isWhole({ file, selection }: ReplaySpec): boolean {
+  return file === undefined && Object.keys(selection).every((name) => name === 'tenant');
+}
+
+const GOOD: ReadonlySet<string> = new Set(['applied', 'unchanged', 'left_out', 'rebuilt']);
 
 /** Until the job has ended: a bar in a terminal, else a line for each tenth, or each step as JSON. */
 export async function follow(jobs: Jobs, id: string, json: boolean): Promise<Job> {
@@ -147,50 +161,28 @@ async function compare({ store, resources }: OperatorParts, into: string, { tena
 async function preview(parts: OperatorParts, { selection, file, into }: ReplaySpec, json: boolean): Promise<void> {
   if (into !== undefined) throw new ConfigError('--dry-run looks at what a replay into this database would change; it goes without --into');
   const look = new Preview(parts.store, parts.resources);
-  let [fresh, unchanged] = [0, 0];
-  for await (const record of file === undefined ? selectedRecords(parts, selection) : recordsOfFile(file, selection)) {
-    const { envelope } = record;
+  let [fresh, known, leftOut] = [0, 0, 0];
+  for await (const { envelope, verdict } of file === undefined ? selectedRecords(parts, selection) : recordsOfFile(file, selection)) {
     const [entry] = await readEntries(parts.store, [envelope.id]);
-    if (entry) {
-      unchanged += 1;
-      continue;
+    if (entry) known += 1;
+    else if (verdict.outcome !== 'applied') leftOut += 1;
+    else {
+      fresh += 1;
+      const changes = await look.of(envelope);
+      if (json) printJson({ submissionId: envelope.id, changes });
+      else for (const change of changes) print(changeLine(change));
     }
-    fresh += 1;
-    const changes = await look.of(envelope);
-    if (json) printJson({ submissionId: envelope.id, changes });
-    else for (const change of changes) print(changeLine(change));
   }
-  note(`${fresh} would be applied or refused, ${unchanged} have their outcome`);
-}
-
-const SIGNS = { insert: '+', update: '~', delete: '-', none: '=', refused: '!' } as const;
-
-export function changeLine({ row, change, fields, why }: RowChange): string {
-  const texts = Object.entries(fields).map(([field, { from, to }]) =>
-    change === 'update'
-      ? `${field}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`
-      : `${field}: ${JSON.stringify(change === 'delete' ? from : to)}`,
-  );
-  return [SIGNS[change], row, ...(why === undefined ? [] : [why]), texts.join(', ')].join('  ').trimEnd();
+  note(`${fresh} would be applied or refused, ${known} have their outcome, ${leftOut} were not applied and would be left out`);
 }
 
 async function* selectedRecords({ store, resources }: OperatorParts, selection: Selection): AsyncGenerator<HistoryRecord> {
-  const { from, to } = selection;
-  const aggregate = selectedAggregate(selection, resources);
-  const range = {
-    ...(from === undefined ? {} : { from }),
-    ...(to === undefined ? {} : { to }),
-    ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
-  };
-  for await (const records of readHistory(store, range)) yield* records.filter((record) => isSelected(record, selection));
+  for await (const records of readHistory(store, rangeOf(selection, resources)))
+    yield* records.filter((record) => isSelected(record, selection));
 }
 
 async function* recordsOfFile(path: string, selection: Selection): AsyncGenerator<HistoryRecord> {
-  let line = 0;
-  for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
-    line += 1;
-    if (text.trim() === '') continue;
-    const record = parseLine(path, line, text, false);
+  for await (const { record } of readLines(path, { needsCommit: false })) {
     if (record instanceof ReplayError) note(record.message);
     else if (isSelected(record, selection)) yield record;
   }

@@ -1,10 +1,10 @@
 /** `spanway schema print|apply|check`: the DDL, what is missing made, or how a database differs. */
 import { openStore } from '../../ports/store/index.ts';
-import { SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
 import type { Config } from '../config.ts';
 import { ResourceFolder } from '../resource-folder.ts';
-import { applySchema, provision } from '../roles.ts';
+import { applySchema, provision } from '../provision.ts';
 
 /** Spanner's DDL, each statement ended by a semicolon. */
 export async function schemaPrint(config: Config): Promise<void> {

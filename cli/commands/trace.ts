@@ -5,7 +5,7 @@ import { type Story, trace } from '../../producers/replay/trace.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
 import { submissionIdOf } from '../../schemas/envelope/ids.ts';
 import type { Config } from '../config.ts';
-import { instantOf, note, type OperatorParts, print, printJson, segmentsOf, withOperator } from '../operator.ts';
+import { note, type OperatorParts, print, printJson, segmentsOf, timesOf, withOperator } from '../operator.ts';
 
 export interface TraceOptions {
   readonly tenant?: string;
@@ -37,14 +37,11 @@ export async function traceCommand(config: Config, subject: string, options: Tra
 /** A receipt's id, a submission's id, `resource/key`, or else a correlation id. */
 async function selectionFor({ store, resources }: OperatorParts, subject: string, options: TraceOptions): Promise<Selection> {
   const { tenant, to } = options;
-  const given = {
-    ...(tenant === undefined ? {} : { tenant }),
-    ...(to === undefined ? {} : { to: instantOf('--to', to) }),
-  };
+  const ofTenant = tenant === undefined ? {} : { tenant };
   const submissionId = submissionIdOf(subject);
   if (submissionId !== undefined && (submissionId !== subject || (await readEntries(store, [submissionId]))[0]))
-    return { ...given, submissionId };
-  const range = { ...given, from: instantOf('--from', options.from ?? DEFAULT_FROM) };
+    return { ...ofTenant, submissionId };
+  const range = { ...ofTenant, ...timesOf({ from: options.from ?? DEFAULT_FROM, to }) };
   const slash = subject.indexOf('/');
   const resource = subject.slice(0, slash);
   if (slash < 1 || !resources.get(resource)) return { ...range, correlationId: subject };

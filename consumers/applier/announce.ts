@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Cache, OutdatedValue } from '../../ports/cache/port.ts';
 import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
+import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import { rowCacheKey, versionOf } from '../../schemas/resource/row-cache.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
@@ -100,8 +101,7 @@ function eventOf({ work, settled }: Announcement): OutcomeEvent {
   const first = data.mutations[0];
   const { verdict, attempt } = settled;
   return {
-    // An outcome that took another's place is another event.
-    id: `${envelope.id}.${data.payloadHash}${attempt === undefined ? '' : `.${attempt}`}`,
+    id: eventIdOf(envelope, attempt),
     submissionId: envelope.id,
     outcome: verdict.outcome,
     ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),

@@ -4,6 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
+import { StoreError } from '../../ports/errors.ts';
 import type { Cache } from '../../ports/cache/port.ts';
 import type { Events } from '../../ports/events/port.ts';
 import type { Store } from '../../ports/store/port.ts';
@@ -102,13 +103,17 @@ export function startApplier(parts: ApplierParts): Applier {
     const id = hash('sha256', `${attributes}\n${body}`);
     try {
       await untilPasses(
-        () => store.commit([parkedMutation({ id, reason, detail: error.message, attributes, body })], { tag: 'spanway-park' }),
+        () =>
+          store
+            .commit([parkedMutation({ id, reason, detail: error.message, attributes, body })], { tag: 'spanway-park' })
+            .catch(ifNotThere),
         { signal, backoff: settings.backoff, onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot park a pack; trying again') },
       );
       delivery.ack();
     } catch (err) {
       log.error({ err }, 'a pack could not be parked; it comes again');
       delivery.nack();
+      throw err;
     }
   }
 
@@ -131,7 +136,7 @@ export function startApplier(parts: ApplierParts): Applier {
     settings,
     signal,
     opened: work,
-    refused: (delivery, error) => void park(delivery, error),
+    refused: park,
     keyMissing: (delivery, err) =>
       log.warn(
         { err, shard: delivery.key },
@@ -154,6 +159,11 @@ export function startApplier(parts: ApplierParts): Applier {
       await subscriber.stop(Math.max(end - performance.now(), LAST_ACKS_MS));
     },
   };
+}
+
+/** A pack that comes again is parked: its row stays as it is, with the time when it was parked first. */
+function ifNotThere(error: unknown): void {
+  if (!(error instanceof StoreError && error.failure === 'already_exists')) throw error;
 }
 
 /** What the last acks get when all the time is used up. */

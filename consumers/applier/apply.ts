@@ -117,8 +117,8 @@ async function commitBlind(context: ApplyContext, works: readonly Work[]): Promi
 }
 
 /** Nothing about it needs a look at what is there. */
-function isBlind({ plan, envelope }: Work): boolean {
-  if (envelope.data.redrive) return false;
+function isBlind({ plan, envelope, waits }: Work): boolean {
+  if (envelope.data.redrive || waits) return false;
   return 'verdict' in plan || plan.writes.every((w) => w.merge.length === 0 && w.ifMatch === undefined);
 }
 

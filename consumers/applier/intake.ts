@@ -1,6 +1,7 @@
 /**
- * Deliveries opened in the order in which they came. A pack signed with a key that is not known holds those of its
- * shard behind it while the keys are read again, so that a rotation parks nothing and reorders nothing.
+ * Deliveries opened in the order in which they came. A pack that cannot be opened holds those of its shard behind it:
+ * while the keys are read again, if it is signed with one that is not known, so that a rotation parks nothing and
+ * reorders nothing; and until it is parked, so that what is applied behind it is newer by the time of its commit.
  */
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import type { Delivery } from '../../ports/topic/port.ts';
@@ -26,13 +27,14 @@ interface IntakeParts {
   readonly settings: IntakeSettings;
   readonly signal: AbortSignal;
   readonly opened: (delivery: Delivery, envelopes: readonly Envelope[]) => void;
-  readonly refused: (delivery: Delivery, error: PackError) => void;
+  /** Resolves when the delivery is done with; rejects when it comes again, with those behind it. */
+  readonly refused: (delivery: Delivery, error: PackError) => Promise<void>;
   readonly keyMissing: (delivery: Delivery, error: Error) => void;
 }
 
 export class Intake {
   readonly #parts: IntakeParts;
-  /** By shard, those behind a pack whose key is being looked for. */
+  /** By shard, those behind a pack that cannot be opened. */
   readonly #held = new Map<string, Delivery[]>();
 
   constructor(parts: IntakeParts) {
@@ -46,8 +48,7 @@ export class Intake {
       return;
     }
     const error = this.#open(delivery, this.#parts.keys.current());
-    if (error?.code === 'unknown_key') void this.#lookForKey(delivery);
-    else if (error) this.#parts.refused(delivery, error);
+    if (error) void this.#hold(delivery, error);
   }
 
   #open(delivery: Delivery, keys: PackVerifier): PackError | undefined {
@@ -62,24 +63,29 @@ export class Intake {
     return undefined;
   }
 
-  async #lookForKey(delivery: Delivery): Promise<void> {
-    const { keys, settings, signal, refused, keyMissing } = this.#parts;
+  async #hold(delivery: Delivery, error: PackError): Promise<void> {
     const held: Delivery[] = [];
     this.#held.set(delivery.key, held);
-    const until = performance.now() + settings.keyPatienceMs;
-    const look = async (): Promise<PackError | undefined> => {
-      const error = this.#open(delivery, await keys.refresh());
-      if (error?.code === 'unknown_key' && performance.now() < until) throw error;
-      return error;
-    };
     try {
-      const error = await untilPasses(look, { signal, backoff: settings.backoff, onFailure: (failure) => keyMissing(delivery, failure) });
-      if (error) refused(delivery, error);
+      const final = error.code === 'unknown_key' ? await this.#lookForKey(delivery) : error;
+      if (final) await this.#parts.refused(delivery, final);
     } catch {
       // Stopping: it comes again, with those behind it.
       return;
     }
     this.#held.delete(delivery.key);
     for (const next of held) this.take(next);
+  }
+
+  /** Why it cannot be opened with the keys as they are read by then. */
+  async #lookForKey(delivery: Delivery): Promise<PackError | undefined> {
+    const { keys, settings, signal, keyMissing } = this.#parts;
+    const until = performance.now() + settings.keyPatienceMs;
+    const look = async (): Promise<PackError | undefined> => {
+      const error = this.#open(delivery, await keys.refresh());
+      if (error?.code === 'unknown_key' && performance.now() < until) throw error;
+      return error;
+    };
+    return untilPasses(look, { signal, backoff: settings.backoff, onFailure: (failure) => keyMissing(delivery, failure) });
   }
 }

@@ -1,6 +1,7 @@
 /** From an envelope, in the names of resources, to mutations of tables. */
 import type { StoreMutation } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
+import { HOLD_COST } from '../../schemas/envelope/holds.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource, ResourceSet } from '../../schemas/resource/registry.ts';
@@ -10,8 +11,11 @@ import type { Plan, PlannedWrite, Work } from './work.ts';
 /** `text` is the envelope as it came. */
 export function planWork(envelope: Envelope, text: string, resources: ResourceSet): Work {
   const plan = planEnvelope(envelope, resources);
-  const cost = 'writes' in plan ? plan.writes.reduce((sum, w) => sum + costOf(w), LEDGER_COST) : LEDGER_COST;
-  return { envelope, text, plan, bytes: Buffer.byteLength(text), cost };
+  // An aggregate has one root, so any resource of it that is known here tells.
+  const waits = envelope.data.mutations.some(({ resource }) => resources.get(resource)?.root.waits);
+  const fixed = LEDGER_COST + (waits ? HOLD_COST : 0);
+  const cost = 'writes' in plan ? plan.writes.reduce((sum, w) => sum + costOf(w), fixed) : fixed;
+  return { envelope, text, plan, waits, bytes: Buffer.byteLength(text), cost };
 }
 
 function planEnvelope({ data }: Envelope, resources: ResourceSet): Plan {

@@ -1,10 +1,12 @@
 /**
  * A batch in one read-write transaction that reads before it writes: the ledger, so that a duplicate changes nothing,
- * the rows that conditions, inserts, updates and merges depend on, and for a redrive what its aggregate has applied since.
+ * the rows that conditions, inserts, updates and merges depend on, for a redrive what its aggregate has applied since, and
+ * where writes wait behind dead letters, those.
  */
 import type { CommitOptions, Store, StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import {
   type CommittedEntry,
+  KEY_REUSED,
   LEDGER,
   LEDGER_ENTRY_COLUMNS,
   ledgerMutations,
@@ -15,6 +17,7 @@ import {
 import { mergePatch } from '../../schemas/resource/merge-patch.ts';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
 import { mayReplace, NewerApplied } from './redrive.ts';
+import { WaitingLine } from './waiting.ts';
 import type { PlannedWrite, Settled, Work } from './work.ts';
 
 export async function applyReadWrite(store: Store, works: readonly Work[], options: CommitOptions): Promise<readonly Settled[]> {
@@ -27,6 +30,7 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     const fresh = works.filter((work) => !standing(work));
     const rows = await readRows(transaction, fresh);
     const newer = await NewerApplied.read(transaction, fresh);
+    const waiting = await WaitingLine.read(transaction, fresh, ledger);
     const decided: (Verdict | CommittedEntry)[] = [];
     const decidedHere = new Map<string, { readonly verdict: Verdict; readonly payloadHash: string }>();
     const entries: LedgerWrite[] = [];
@@ -43,15 +47,15 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
         decided.push(twin.payloadHash === submission.payloadHash ? twin.verdict : KEY_REUSED);
         continue;
       }
-      const refusal = newer.refusalOf(work);
+      const refusal = waiting.refusalOf(work) ?? newer.refusalOf(work);
       const { verdict, mutations } = refusal ? { verdict: refusal, mutations: [] } : decide(work, rows);
       if (verdict.outcome === 'applied') newer.add(work);
-      entries.push({ ...work, verdict, replaces: ledger.has(id) });
+      entries.push({ ...work, verdict, replaces: ledger.has(id), turn: waiting.settle(work, verdict) });
       data.push(...mutations);
       decidedHere.set(id, { verdict, payloadHash: submission.payloadHash });
       decided.push(verdict);
     }
-    transaction.write([...ledgerMutations(entries), ...data]);
+    transaction.write([...ledgerMutations(entries), ...waiting.mutations(), ...data]);
     return decided;
   });
   return value.map((decision, i) => {
@@ -63,9 +67,6 @@ export async function applyReadWrite(store: Store, works: readonly Work[], optio
     return { verdict: decision, commitTimestamp, duplicate: decision === KEY_REUSED, ...(attempt === undefined ? {} : { attempt }) };
   });
 }
-
-/** The submission's id is taken by another payload, whose outcome stands. */
-const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
 
 async function readLedger(transaction: StoreTransaction, works: readonly Work[]): Promise<Map<string, CommittedEntry>> {
   const ids = [...new Set(works.map((work) => work.envelope.id))];

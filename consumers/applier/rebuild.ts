@@ -5,7 +5,7 @@
  */
 import { StoreError } from '../../ports/errors.ts';
 import type { Store, StoreMutation } from '../../ports/store/port.ts';
-import { commitRowKey, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { COMMIT_RECORD_COLUMNS, commitRowKey, type HistoryRecord, readCommit } from '../../schemas/envelope/history.ts';
 import { COMMITS, recordedMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
@@ -18,7 +18,7 @@ import type { Plan, Work } from './work.ts';
 export interface Rebuilt {
   /** Those in `failed` too. */
   readonly written: number;
-  /** Their commit was there. */
+  /** They were there. */
   readonly unchanged: number;
   /** Applied in the other database, and not here: what they build on is missing, or the resource files differ. */
   readonly failed: readonly { readonly record: HistoryRecord; readonly why: string }[];
@@ -119,16 +119,21 @@ async function applyRun(store: Store, commits: readonly RecordedCommit[]): Promi
     const there = await transaction.read(
       COMMITS,
       commits.map(({ records }) => commitRowKey(records[0] as HistoryRecord)),
-      ['committed_at'],
+      COMMIT_RECORD_COLUMNS,
     );
-    const fresh = commits.filter((_, i) => !there[i]);
+    // Of a commit that is here, what a rebuild of others has left out may be missing.
+    const fresh = commits.flatMap((commit, i) => {
+      const before = there[i] ? readCommit(commit.records[0] as HistoryRecord, there[i]) : [];
+      const missing = without(commit, new Set(before.map(({ envelope }) => envelope.id)));
+      return missing.records.length > 0 ? [{ commit: missing, before }] : [];
+    });
     const rows = await readRows(
       transaction,
-      fresh.flatMap(({ works }) => works),
+      fresh.flatMap(({ commit }) => commit.works),
     );
     const failed: { record: HistoryRecord; why: string }[] = [];
-    for (const commit of fresh) {
-      transaction.write(ledgerOf(commit));
+    for (const { commit, before } of fresh) {
+      transaction.write(ledgerOf(commit, before));
       commit.works.forEach((work, i) => {
         const { verdict, mutations } = decide(work, rows);
         transaction.write(mutations);
@@ -137,7 +142,7 @@ async function applyRun(store: Store, commits: readonly RecordedCommit[]): Promi
           failed.push({ record, why: `${verdict.reason ?? ''}: ${verdict.detail ?? ''}` });
       });
     }
-    const written = fresh.reduce((sum, { records }) => sum + records.length, 0);
+    const written = fresh.reduce((sum, { commit }) => sum + commit.records.length, 0);
     const unchanged = commits.reduce((sum, { records }) => sum + records.length, 0) - written;
     return { written, unchanged, failed };
   });
@@ -149,9 +154,18 @@ function blindMutations(commit: RecordedCommit): StoreMutation[] {
   return [...ledgerOf(commit), ...data];
 }
 
-function ledgerOf({ records, works }: RecordedCommit): StoreMutation[] {
+function ledgerOf({ records, works }: RecordedCommit, before: readonly HistoryRecord[] = []): StoreMutation[] {
   const writes = records.map(({ envelope, verdict }, i) => ({ envelope, verdict, text: (works[i] as Work).text }));
-  return recordedMutations(records[0] as HistoryRecord, writes);
+  return recordedMutations(
+    records[0] as HistoryRecord,
+    writes,
+    before.map(({ envelope, verdict }) => ({ envelope, verdict, text: envelopeText(envelope) })),
+  );
+}
+
+function without({ records, works, cost }: RecordedCommit, ids: ReadonlySet<string>): RecordedCommit {
+  const isLeft = records.map(({ envelope }) => !ids.has(envelope.id));
+  return { records: records.filter((_, i) => isLeft[i]), works: works.filter((_, i) => isLeft[i]), cost };
 }
 
 /** Applied then, and these resource files cannot say how. */

@@ -11,6 +11,8 @@ export interface Work {
   readonly text: string;
   /** Its mutations for the store; or why they cannot be made. */
   readonly plan: Plan;
+  /** Not applied before the dead letters of its aggregate. */
+  readonly waits: boolean;
   /** Of the text. */
   readonly bytes: number;
   /** Spanner's mutation count, the ledger row with it. */

@@ -66,9 +66,8 @@ class BullJobs implements Jobs {
 
   list(limit: number): Promise<readonly Job[]> {
     return this.#attempt('list', async () => {
-      const jobs = (await this.#queue.getJobs(['completed', 'failed', 'delayed', 'active', 'waiting'], 0, limit - 1)) as (
-        Held | undefined
-      )[];
+      // All that are kept: Redis has those that ended in the order in which they did, which is another one.
+      const jobs = (await this.#queue.getJobs(['completed', 'failed', 'delayed', 'active', 'waiting'])) as (Held | undefined)[];
       const there = jobs.filter((job) => job !== undefined).sort((a, b) => b.timestamp - a.timestamp);
       return Promise.all(there.slice(0, limit).map(jobOf));
     });
@@ -77,10 +76,10 @@ class BullJobs implements Jobs {
   steer(id: string, wish: Wish): Promise<void> {
     return this.#attempt('steer', async () => {
       const job = await this.#job(id);
-      if (!job || job.finishedOn !== undefined) return;
+      // One that is cancelled has ended for its users; a worker that takes it only says so.
+      if (!job || job.finishedOn !== undefined || job.data.wish === 'cancel') return;
       await job.updateData({ spec: job.data.spec, ...(wish === 'resume' ? {} : { wish }) });
-      // A worker takes it, and ends it if it is cancelled.
-      if (wish !== 'pause' && (await job.isDelayed())) await job.promote();
+      if (wish !== 'pause') await wake(job);
     });
   }
 
@@ -109,14 +108,12 @@ class BullJobs implements Jobs {
 
   async #run(job: Held, token: string, run: (job: JobRun) => Promise<void>, stopping: AbortSignal): Promise<string> {
     const { id = '', data, progress } = job;
-    if (data.wish) return settle(job, token, data.wish);
+    if (data.wish) return this.#settle(job, token, data.wish);
     const ending = new AbortController();
-    let wish: Data['wish'];
     const look = async (): Promise<void> => {
       const now = await this.#job(id);
-      wish = now?.data.wish;
       if (!now) ending.abort(new Error('the job is there no more'));
-      else if (wish) ending.abort(new Error(`the job is asked to ${wish}`));
+      else if (now.data.wish) ending.abort(new Error(`the job is asked to ${now.data.wish}`));
     };
     const timer = setInterval(() => void look().catch(() => undefined), LOOK_MS);
     try {
@@ -134,14 +131,26 @@ class BullJobs implements Jobs {
         },
       });
     } catch (error) {
-      if (wish) return await settle(job, token, wish);
-      if (!stopping.aborted) throw error;
+      // It may be wished otherwise by now than when it was told to end. What cannot be read is seen by who takes it next.
+      const now = await this.#job(id).catch(() => undefined);
+      if (now?.data.wish) return await this.#settle(job, token, now.data.wish);
+      if (!stopping.aborted && !ending.signal.aborted) throw error;
       await job.moveToWait(token);
       throw new WaitingError();
     } finally {
       clearInterval(timer);
     }
     return 'completed';
+  }
+
+  /** A job that nobody runs any more, as it is wished. */
+  async #settle(job: Held, token: string, wish: 'pause' | 'cancel'): Promise<string> {
+    if (wish === 'cancel') return CANCELLED;
+    await job.moveToDelayed(Date.now() + PAUSE_MS, token);
+    // Who steered it otherwise meanwhile may have found it not paused yet.
+    const now = await this.#job(job.id ?? '');
+    if (now && now.data.wish !== 'pause') await wake(now);
+    throw new DelayedError();
   }
 
   async #job(id: string): Promise<Held | undefined> {
@@ -166,11 +175,13 @@ class BullJobs implements Jobs {
   }
 }
 
-/** A job that nobody runs any more, as it is wished. */
-async function settle(job: Held, token: string, wish: 'pause' | 'cancel'): Promise<string> {
-  if (wish === 'cancel') return CANCELLED;
-  await job.moveToDelayed(Date.now() + PAUSE_MS, token);
-  throw new DelayedError();
+/** A paused job waits for a worker again. */
+async function wake(job: Held): Promise<void> {
+  if (!(await job.isDelayed())) return;
+  await job.promote().catch(async (error: unknown) => {
+    // Another one has woken it.
+    if (await job.isDelayed()) throw error;
+  });
 }
 
 /** BullMQ gives 0 where nothing was saved. */

@@ -15,7 +15,7 @@ export interface Jobs {
   get(id: string): Promise<Job | undefined>;
   /** Newest first. */
   list(limit: number): Promise<readonly Job[]>;
-  /** Asks a job to change; a run under way notices within seconds. Changes nothing of an ended job. */
+  /** Asks a job to change; a run under way notices within seconds. Changes nothing of a job that has ended or is asked to cancel. */
   steer(id: string, wish: Wish): Promise<void>;
   /** Runs jobs until `stop`. */
   work(worker: JobWorker): RunningWorker;
@@ -23,8 +23,7 @@ export interface Jobs {
   close(): Promise<void>;
 }
 
-export const JOB_STATES = ['waiting', 'active', 'paused', 'completed', 'failed', 'cancelled'] as const;
-export type JobState = (typeof JOB_STATES)[number];
+export type JobState = 'waiting' | 'active' | 'paused' | 'completed' | 'failed' | 'cancelled';
 export type Wish = 'pause' | 'resume' | 'cancel';
 
 export interface Job {

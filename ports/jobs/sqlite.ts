@@ -80,7 +80,7 @@ class SqliteJobs implements Jobs {
   async steer(id: string, wish: Wish): Promise<void> {
     await this.#write('steer', () => {
       const row = this.#row(id);
-      if (!row || row.ended_at !== null) return;
+      if (!row || row.ended_at !== null || row.wish === 'cancel') return;
       // A run under way sees the wish, and changes the state when it has ended.
       if (row.state === 'active') this.#file.prepare('UPDATE jobs SET wish = ? WHERE id = ?').run(wish, id);
       else this.#settle(id, wish);

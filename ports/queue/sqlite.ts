@@ -7,6 +7,8 @@ import { sqlitePath } from '../adapter.ts';
 import { endOwner, isFree, newOwner } from '../sqlite/owner.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
+import { readFaults } from '../faults.ts';
+import { FaultyQueue } from './faulty.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from './recent-ids.ts';
 import { bodyFault, checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
 import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
@@ -66,9 +68,12 @@ interface DeadLetterRow {
   readonly dead_at: number;
 }
 
+/** - faults: a whole number: it misbehaves as the port allows, and this seed decides how. For tests. Default: it does not. */
 export async function open(url: URL): Promise<Queue & Provisionable & HoldsDeadLetters> {
   const path = sqlitePath('queue', url);
-  return new SqliteQueue(SqliteFile.use(path));
+  const faults = readFaults('queue', url);
+  const queue = new SqliteQueue(SqliteFile.use(path));
+  return faults ? new FaultyQueue(queue, faults) : queue;
 }
 
 class SqliteQueue implements Queue, Provisionable, HoldsDeadLetters {

@@ -39,7 +39,7 @@ const CLOSE_GRACE_MS = 2_000;
 /** The longest that SQS keeps a message: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
 const RETENTION_SECONDS = 14 * 24 * 60 * 60;
 
-/** How long a visit waits for one more dead letter, and how long it hides what it was shown. */
+/** How long a visit waits for one more dead letter, and how long it hides what it was shown, each time anew until it ends. */
 const VISIT_WAIT_MS = 1_000;
 const VISIT_MS = 120_000;
 
@@ -240,19 +240,31 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
 
   async visitDeadLetters(judge: (letters: readonly DeadLetter[]) => Promise<readonly boolean[]>): Promise<void> {
     const letters = new SqsQueue({ ...this.#config, queueUrl: this.#config.deadLetterUrl }, this.#client);
-    const kept: QueueMessage[] = [];
+    /** What is being judged or was kept, by id, under its last receipt. */
+    const held = new Map<string, QueueMessage>();
+    const extend = (visibilityMs: number): void => {
+      if (held.size > 0) underWay = underWay.then(() => letters.extend([...held.values()], visibilityMs)).catch(() => undefined);
+    };
+    let underWay = Promise.resolve();
+    const timer = setInterval(extend, VISIT_MS / 2, VISIT_MS);
     try {
       for (;;) {
         const messages = await letters.receive({ maxCount: 10, waitMs: VISIT_WAIT_MS, visibilityMs: VISIT_MS });
         if (messages.length === 0) return;
-        const done = await judge(messages.map(toDeadLetter));
-        kept.push(...messages.filter((_, i) => done[i] !== true));
-        const gone = messages.filter((_, i) => done[i] === true);
+        const unseen = messages.filter((message) => !held.has(readReceipt(message).id));
+        for (const message of messages) held.set(readReceipt(message).id, message);
+        // One that was not extended in time comes again: it has been judged.
+        if (unseen.length === 0) continue;
+        const done = await judge(unseen.map(toDeadLetter));
+        const gone = unseen.filter((_, i) => done[i] === true);
+        for (const message of gone) held.delete(readReceipt(message).id);
         if (gone.length > 0) await letters.delete(gone);
       }
     } finally {
+      clearInterval(timer);
       // What was kept would come into view by itself when its time is over.
-      if (kept.length > 0) await letters.extend(kept, 0).catch(() => undefined);
+      extend(0);
+      await underWay;
     }
   }
 

@@ -4,10 +4,12 @@
  */
 import { sqlitePath } from '../adapter.ts';
 import { PortUnavailableError } from '../errors.ts';
+import { readFaults } from '../faults.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
+import { FaultyTopic } from './faulty.ts';
 import { checkPublish, PUBSUB_CAPABILITIES } from './limits.ts';
-import type { Publisher, Subscriber, Topic, TopicMessage } from './port.ts';
+import type { Publisher, Topic, TopicMessage } from './port.ts';
 import { signalName, SqliteSubscriber } from './sqlite-subscriber.ts';
 
 const DEFAULT_TOPIC = 'spanway';
@@ -50,21 +52,24 @@ const TABLES = `
 /**
  * - topic: default `spanway`.
  * - subscription: default the topic's name and `-applier`. Made when the URL is opened; it gets what is published later.
+ * - faults: a whole number: it misbehaves as the port allows, and this seed decides how. For tests. Default: it does not.
  */
 export async function open(url: URL): Promise<Topic> {
   const path = sqlitePath('topic', url);
   const topic = url.searchParams.get('topic') ?? DEFAULT_TOPIC;
   const name = url.searchParams.get('subscription') ?? `${topic}-applier`;
+  const faults = readFaults('topic', url);
   const file = SqliteFile.use(path);
   try {
     file.db.exec(TABLES);
     file.prepare('INSERT INTO topic_subscriptions (topic, name) VALUES (?, ?) ON CONFLICT DO NOTHING').run(topic, name);
     const { id } = file.prepare('SELECT id FROM topic_subscriptions WHERE topic = ? AND name = ?').get(topic, name) as { id: number };
-    return {
-      publisher: (): Publisher => new SqlitePublisher(SqliteFile.use(path), topic),
-      subscriber: (): Subscriber => new SqliteSubscriber(SqliteFile.use(path), id),
+    const embedded: Topic = {
+      publisher: () => new SqlitePublisher(SqliteFile.use(path), topic),
+      subscriber: () => new SqliteSubscriber(SqliteFile.use(path), id),
       provision: async () => {},
     };
+    return faults ? new FaultyTopic(embedded, faults) : embedded;
   } finally {
     file.release();
   }

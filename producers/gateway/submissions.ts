@@ -2,6 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { checkEnvelope, ENVELOPE_TYPE, type Envelope, type Mutation } from '../../schemas/envelope/envelope.ts';
 import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
+import { HOLD_COST } from '../../schemas/envelope/holds.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
@@ -172,7 +173,7 @@ function checkMutationCost(parts: ReturnType<Write['mutations']>, max: number): 
   const cost = parts.reduce(
     (sum, { resource, mutation }) =>
       sum + mutationCost(resource.table, mutation.op === 'delete' ? 'delete' : { columns: resource.table.columns.length }),
-    LEDGER_COST,
+    LEDGER_COST + (parts.some(({ resource }) => resource.root.waits) ? HOLD_COST : 0),
   );
   if (cost > max) {
     throw new RequestError(

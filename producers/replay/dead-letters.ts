@@ -3,15 +3,16 @@
  * could not open (parked), and what the bridge could not forward (the queue's dead letters).
  */
 import type { DeadLetter as QueueLetter, HoldsDeadLetters } from '../../ports/queue/port.ts';
-import type { Store, StoreMutation } from '../../ports/store/port.ts';
+import type { Store } from '../../ports/store/port.ts';
 import { checkEnvelope, type Envelope, type HistoryPlace } from '../../schemas/envelope/envelope.ts';
-import { type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
-import { LEDGER, type Outcome, PARKED, type Verdict } from '../../schemas/envelope/ledger.ts';
+import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
+import { Holds } from '../../schemas/envelope/holds.ts';
+import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { attemptsOf, isStanding, readEntries } from './attempts.ts';
 import { readHistory } from './history.ts';
-import { isSelected, selectedAggregate, type Selection } from './select.ts';
+import { isSelected, rangeOf, type Selection } from './select.ts';
 
 interface Letter {
   /** As the commands take it: a submission id, `parked:HASH` or `queue:ID`. */
@@ -56,7 +57,9 @@ export interface LetterSelection extends Selection {
   readonly ids?: readonly string[];
 }
 
+/** Packs read whole at once, and their ids. */
 const PARKED_ROWS = 20;
+const PARKED_IDS = 1000;
 const PARKED_PREFIX = 'parked:';
 const QUEUE_PREFIX = 'queue:';
 
@@ -79,20 +82,13 @@ export async function* ledgerLetters(
 ): AsyncGenerator<LedgerLetter> {
   const { ids, rejected = false } = selection;
   if (ids) {
-    for (const id of ids.filter((one) => !isMessageId(one))) {
+    for (const id of new Set(ids.filter((one) => !isMessageId(one)))) {
       const last = (await attemptsOf(store, id)).at(-1);
       if (last && last.verdict.outcome !== 'applied' && isSelected(last, selection)) yield ledgerLetter(last);
     }
     return;
   }
-  const aggregate = selectedAggregate(selection, resources);
-  const range = {
-    refused: true,
-    ...(selection.from === undefined ? {} : { from: selection.from }),
-    ...(selection.to === undefined ? {} : { to: selection.to }),
-    ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
-  };
-  for await (const records of readHistory(store, range)) {
+  for await (const records of readHistory(store, { ...rangeOf(selection, resources), refused: true })) {
     const refused = records.filter(
       (record) =>
         record.verdict.outcome !== 'applied' && (rejected || record.verdict.outcome === 'dead_lettered') && isSelected(record, selection),
@@ -125,31 +121,46 @@ export function ledgerLetter(record: HistoryRecord): LedgerLetter {
   };
 }
 
-/** In the order of their ids, which is none of time. */
+/** Oldest first, by the time when they were parked. Memory grows with their number, by their ids alone. */
 export async function* parkedLetters(store: Store, selection: LetterSelection): AsyncGenerator<MessageLetter> {
+  const ids = selection.ids?.flatMap((id) => (id.startsWith(PARKED_PREFIX) ? [id.slice(PARKED_PREFIX.length)] : []));
+  const inOrder = ids ?? (await parkedIds(store));
+  for (let at = 0; at < inOrder.length; at += PARKED_ROWS) {
+    const keys = inOrder.slice(at, at + PARKED_ROWS).map((id) => [id]);
+    const rows = await store.read(PARKED, keys, ['parked_id', 'parked_at', 'reason', 'detail', 'attributes', 'body']);
+    for (const cells of rows) {
+      const letter = cells && parkedLetter(cells as readonly string[]);
+      if (letter && isLetterSelected(letter, selection)) yield letter;
+    }
+  }
+}
+
+async function parkedIds(store: Store): Promise<readonly string[]> {
+  const found: { readonly id: string; readonly at: string }[] = [];
   let after: readonly Cell[] | undefined;
   for (;;) {
-    const range = { prefix: [], ...(after ? { after } : {}), limit: PARKED_ROWS };
-    const rows = await store.scan(PARKED, range, ['parked_id', 'parked_at', 'reason', 'detail', 'attributes', 'body']);
-    for (const [id, at, reason, detail, attributes, body] of rows as readonly (readonly string[])[]) {
-      const text = Buffer.from(body ?? '', 'base64').toString('utf8');
-      const letter: MessageLetter = {
-        id: `${PARKED_PREFIX}${id}`,
-        source: 'parked',
-        reason: reason ?? '',
-        ...(detail ? { detail } : {}),
-        at: at ?? '',
-        place: { committedAt: at ?? '', position: 0 },
-        envelopes: envelopesIn(text),
-        attributes: JSON.parse(attributes ?? '{}') as Record<string, string>,
-        body: text,
-      };
-      if (isLetterSelected(letter, selection)) yield letter;
-    }
+    const rows = await store.scan(PARKED, { prefix: [], ...(after ? { after } : {}), limit: PARKED_IDS }, ['parked_id', 'parked_at']);
+    for (const [id, at] of rows as readonly (readonly string[])[]) found.push({ id: id ?? '', at: at ?? '' });
     const last = rows.at(-1);
-    if (!last || rows.length < PARKED_ROWS) return;
+    if (!last || rows.length < PARKED_IDS) break;
     after = last.slice(0, 1);
   }
+  return found.sort((a, b) => compareInstants(a.at, b.at)).map(({ id }) => id);
+}
+
+function parkedLetter([id, at = '', reason = '', detail, attributes = '{}', body = '']: readonly string[]): MessageLetter {
+  const text = Buffer.from(body, 'base64').toString('utf8');
+  return {
+    id: `${PARKED_PREFIX}${id}`,
+    source: 'parked',
+    reason,
+    ...(detail ? { detail } : {}),
+    at,
+    place: { committedAt: at, position: 0 },
+    envelopes: envelopesIn(text),
+    attributes: JSON.parse(attributes) as Record<string, string>,
+    body: text,
+  };
 }
 
 /** Clocks of the bridge's broker and of the database may differ by this much; then a letter counts as older than it is. */
@@ -191,15 +202,18 @@ function isMessageId(id: string): boolean {
 
 /** A message counts by any of its envelopes; one that cannot be read, only where no envelope is asked for. */
 function isLetterSelected(letter: MessageLetter, selection: LetterSelection): boolean {
-  const { reason, from, to, ids, outcomes, ...ofEnvelope } = selection;
+  const { reason, from, to, ids, tenant, resource, correlationId, submissionId } = selection;
   if (ids !== undefined && !ids.includes(letter.id)) return false;
   if (reason !== undefined && letter.reason !== reason) return false;
-  if (outcomes !== undefined && !outcomes.includes('dead_lettered')) return false;
   if (from !== undefined && Date.parse(letter.at) < Date.parse(from)) return false;
   if (to !== undefined && Date.parse(letter.at) >= Date.parse(to)) return false;
-  const { tenant, resource, correlationId, submissionId } = ofEnvelope;
   if (tenant === undefined && resource === undefined && correlationId === undefined && submissionId === undefined) return true;
-  return letter.envelopes.some((envelope) => isSelected({ envelope, verdict: { outcome: 'dead_lettered' } }, ofEnvelope));
+  return letter.envelopes.some((envelope) => isMeant(envelope, selection));
+}
+
+/** Whether a selected message was selected by this one of its envelopes. */
+export function isMeant(envelope: Envelope, { reason: _ofMessage, ...ofEnvelope }: LetterSelection): boolean {
+  return isSelected({ envelope, verdict: { outcome: 'dead_lettered' } }, ofEnvelope);
 }
 
 function envelopesIn(body: string): readonly Envelope[] {
@@ -216,26 +230,22 @@ export async function removeParked(store: Store, letter: MessageLetter): Promise
 }
 
 /**
- * Takes ledger letters out of the list. Their rows stay, with their outcomes: without them a message that comes again
- * would be applied. Answers which were closed; another outcome may have come meanwhile.
+ * Takes a ledger letter out of the list. Its row stays, with its outcome: without it a message that comes again would be
+ * applied. Answers whether it was closed; another outcome may have come meanwhile.
  */
-export async function closeLetters(store: Store, letters: readonly LedgerLetter[], by: string, at: string): Promise<readonly boolean[]> {
+export async function closeLetter(store: Store, { id, record }: LedgerLetter, by: string, at: string): Promise<boolean> {
   const { value } = await store.readWrite({ tag: 'spanway-dlq-purge' }, async (transaction) => {
-    const rows = await transaction.read(
-      LEDGER,
-      letters.map(({ id }) => [id]),
-      ['entry', 'committed_at'],
-    );
-    const closing: StoreMutation[] = [];
-    const closed = letters.map(({ id, record }, i) => {
-      const [entry, committedAt] = (rows[i] ?? []) as readonly string[];
-      if (entry === undefined || committedAt !== record.committedAt) return false;
-      const values = [id, JSON.stringify({ ...(JSON.parse(entry) as object), closed: { by, at } })];
-      closing.push({ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values });
-      return true;
-    });
-    transaction.write(closing);
-    return closed;
+    const [cells] = await transaction.read(LEDGER, [[id]], LEDGER_ENTRY_COLUMNS);
+    const found = cells && readLedgerEntry(cells);
+    if (found?.committedAt !== record.committedAt) return false;
+    const { committedAt: _, ...entry } = found;
+    const { aggregate } = record.envelope.data;
+    // What waited behind it in its aggregate waits no more.
+    const holds = await Holds.read(transaction, entry.turn ? [aggregate] : []);
+    if (entry.turn) holds.pass(aggregate, entry.turn);
+    const values = [id, JSON.stringify({ ...entry, closed: { by, at } })];
+    transaction.write([{ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values }, ...holds.mutations()]);
+    return true;
   });
   return value;
 }

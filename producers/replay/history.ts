@@ -77,8 +77,21 @@ export async function readRecords(store: Store, wanted: readonly (CommitKey & { 
   return wanted.flatMap((one) => found.get(nameOf(one)) ?? []);
 }
 
+/** When the last commit before this time was; undefined where there is none. */
+export async function lastCommitBefore(store: Store, to: string): Promise<string | undefined> {
+  const ofShards = await Promise.all(
+    TIME_SHARDS.map(async (shard) => {
+      const upper = { cell: to, inclusive: false };
+      const range = { table: COMMITS, columns: ['committed_at'], prefix: [shard], upper, descending: true, limit: 1, children: [] };
+      const { rows } = await store.readRange(range, { freshness: 'strong' });
+      return rows.map(({ cells }) => cells[0] as string);
+    }),
+  );
+  return ofShards.flat().sort(compareInstants).at(-1);
+}
+
 /** The keys of commits, oldest first. */
-export async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
+async function* readCommitKeys(store: Store, range: HistoryRange): AsyncGenerator<CommitKey> {
   const heads = await Promise.all(
     TIME_SHARDS.map(async (shard) => {
       const rows = readShard(store, shard, range);

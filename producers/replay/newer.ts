@@ -11,12 +11,17 @@ export interface Applied {
   readonly committedAt: string;
 }
 
+interface Known {
+  /** From this commit timestamp on, up to `#lookedTo`. */
+  readonly from: string;
+  /** Undefined where nothing was applied there. */
+  readonly newest?: Applied;
+}
+
 /** Memory grows with the number of aggregates that were looked at, and with nothing else. */
 export class NewerIndex {
   readonly #store: Store;
-  /** The newest that was applied of each; null where nothing was. */
-  readonly #newest = new Map<string, Applied | null>();
-  /** Up to here the aggregates in `#newest` are known. */
+  readonly #known = new Map<string, Known>();
   #lookedTo: string | undefined;
 
   constructor(store: Store) {
@@ -30,18 +35,24 @@ export class NewerIndex {
   async look(candidates: readonly { readonly aggregate: string; readonly place: HistoryPlace }[]): Promise<string> {
     // Reads that begin behind this commit, though it writes nothing, see every commit up to its time.
     const { commitTimestamp } = await this.#store.commit([], { tag: 'spanway-replay-look' });
-    if (this.#lookedTo !== undefined && this.#newest.size > 0) await this.#read(new Set(this.#newest.keys()), this.#lookedTo);
-    const unknown = candidates.filter(({ aggregate }) => !this.#newest.has(aggregate));
+    if (this.#lookedTo !== undefined && this.#known.size > 0) await this.#read(new Set(this.#known.keys()), this.#lookedTo);
+    // One that was looked at before may be asked for from an earlier place.
+    const unknown = candidates.filter(({ aggregate, place }) => {
+      const known = this.#known.get(aggregate);
+      return !known || compareInstants(place.committedAt, known.from) < 0;
+    });
     const [from] = unknown.map(({ place }) => place.committedAt).sort(compareInstants);
-    if (from !== undefined) await this.#read(new Set(unknown.map(({ aggregate }) => aggregate)), from);
-    for (const { aggregate } of unknown) if (!this.#newest.has(aggregate)) this.#newest.set(aggregate, null);
+    if (from !== undefined) {
+      for (const { aggregate } of unknown) this.#known.set(aggregate, { ...this.#known.get(aggregate), from });
+      await this.#read(new Set(unknown.map(({ aggregate }) => aggregate)), from);
+    }
     this.#lookedTo = commitTimestamp;
     return commitTimestamp;
   }
 
   /** What is newer than this place; undefined where nothing is. */
   newerThan(aggregate: string, place: HistoryPlace): Applied | undefined {
-    const newest = this.#newest.get(aggregate);
+    const { newest } = this.#known.get(aggregate) ?? {};
     return newest && comparePlaces(newest.place, place) > 0 ? newest : undefined;
   }
 
@@ -49,11 +60,14 @@ export class NewerIndex {
     for await (const records of readHistory(this.#store, { from, aggregates })) {
       for (const record of records) {
         const { aggregate } = record.envelope.data;
-        if (record.verdict.outcome !== 'applied' || !aggregates.has(aggregate)) continue;
+        const known = this.#known.get(aggregate);
+        if (record.verdict.outcome !== 'applied' || !known || !aggregates.has(aggregate)) continue;
         const place = placeOf(record);
-        const known = this.#newest.get(aggregate);
-        if (!known || comparePlaces(place, known.place) > 0)
-          this.#newest.set(aggregate, { submissionId: record.envelope.id, place, committedAt: record.committedAt });
+        if (!known.newest || comparePlaces(place, known.newest.place) > 0)
+          this.#known.set(aggregate, {
+            ...known,
+            newest: { submissionId: record.envelope.id, place, committedAt: record.committedAt },
+          });
       }
     }
   }

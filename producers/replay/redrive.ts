@@ -2,16 +2,16 @@
  * Dead letters sent again: the same ids, through the same queue, in the order in which they first stood. The applier
  * puts the new outcome in the place of the old one, in the transaction of the data.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Envelope, HistoryPlace } from '../../schemas/envelope/envelope.ts';
 import { type CommitKey, comparePlaces } from '../../schemas/envelope/history.ts';
-import type { CommittedEntry, Outcome, Reason } from '../../schemas/envelope/ledger.ts';
+import type { Outcome, Reason, Verdict } from '../../schemas/envelope/ledger.ts';
 import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
 import { openPack } from '../../schemas/envelope/pack.ts';
 import { PackError } from '../../schemas/errors.ts';
-import { readEntries } from './attempts.ts';
+import { type Awaited, awaitOutcomes, readEntries, verdictOn } from './attempts.ts';
 import {
   type DeadLetterParts,
+  isMeant,
   ledgerLetter,
   ledgerLetters,
   type LetterSelection,
@@ -34,7 +34,7 @@ export interface RedriveOptions {
   readonly overNewer: boolean;
   /** The operator. */
   readonly by: string;
-  /** Nothing is sent; `applied` says what would be tried. */
+  /** Nothing is sent and nothing removed; `would_send` says what would be tried. */
   readonly dryRun: boolean;
   /** How long the outcomes of one batch are waited for. */
   readonly outcomeMs: number;
@@ -57,12 +57,10 @@ export interface Redriven {
   readonly envelope?: Envelope;
 }
 
-interface Candidate {
+interface Candidate extends Awaited {
   readonly letter: string;
-  readonly envelope: Envelope;
   readonly place: HistoryPlace;
   readonly attempt: number;
-  readonly replaces?: CommitKey;
 }
 
 const BATCH = 200;
@@ -114,45 +112,63 @@ class Redriver {
 
   async *parked(selection: LetterSelection): AsyncGenerator<Redriven> {
     for await (const letter of parkedLetters(this.#parts.store, selection)) {
-      const results = await this.#message(letter);
+      const { results, isDone } = await this.#message(letter, selection);
       yield* results;
-      if (results.every(isDone)) await removeParked(this.#parts.store, letter);
+      if (isDone) await removeParked(this.#parts.store, letter);
     }
   }
 
   async *queue(selection: LetterSelection): AsyncGenerator<Redriven> {
     const all: Redriven[] = [];
-    await visitQueueLetters(this.#parts.queue, selection, async (letters) => {
-      const done: boolean[] = [];
-      for (const letter of letters) {
-        const results = await this.#message(letter);
-        all.push(...results);
-        done.push(results.every(isDone));
-      }
-      return done;
-    });
+    let failure: Error | undefined;
+    try {
+      await visitQueueLetters(this.#parts.queue, selection, async (letters) => {
+        const done: boolean[] = [];
+        for (const letter of letters) {
+          const { results, isDone } = await this.#message(letter, selection);
+          all.push(...results);
+          done.push(isDone);
+        }
+        return done;
+      });
+    } catch (error) {
+      failure = error as Error;
+    }
+    // What became of those before a failure is told all the same.
     yield* all;
+    if (failure) throw failure;
   }
 
-  async #message(letter: MessageLetter): Promise<readonly Redriven[]> {
+  /** `isDone`: each of its envelopes has its outcome in the ledger, so the message is needed no more. */
+  async #message(
+    letter: MessageLetter,
+    selection: LetterSelection,
+  ): Promise<{ readonly results: readonly Redriven[]; readonly isDone: boolean }> {
+    const { store, verifier } = this.#parts;
     let envelopes: readonly Envelope[];
     try {
-      envelopes = openPack(Buffer.from(letter.body), letter.attributes, this.#parts.verifier());
+      envelopes = openPack(Buffer.from(letter.body), letter.attributes, verifier());
     } catch (error) {
       if (!(error instanceof PackError)) throw error;
-      return [{ id: letter.id, result: 'refused', reason: 'unreadable', detail: error.message }];
+      return { results: [{ id: letter.id, result: 'refused', reason: 'unreadable', detail: error.message }], isDone: false };
     }
-    const ids = envelopes.map((envelope) => envelope.id);
     // Its envelopes may have their outcomes by now, by another delivery.
-    const entries = await readEntries(this.#parts.store, ids);
-    const settled = envelopes.flatMap((envelope, i): Redriven[] => (entries[i] ? [settledAs(letter.id, envelope, entries[i])] : []));
-    const open = envelopes.filter((_, i) => !entries[i]);
+    const entries = await readEntries(
+      store,
+      envelopes.map((envelope) => envelope.id),
+    );
+    const meant = envelopes.map((envelope) => isMeant(envelope, selection));
+    const settled = envelopes.flatMap((envelope, i): Redriven[] =>
+      entries[i] && meant[i] === true ? [settledAs(letter.id, envelope, verdictOn(envelope, entries[i]))] : [],
+    );
+    const open = envelopes.filter((_, i) => !entries[i] && meant[i] === true);
     const sent = await this.#send(open.map((envelope) => ({ letter: letter.id, envelope, place: letter.place, attempt: 2 })));
-    return [...settled, ...sent];
+    const isRestSettled = envelopes.every((_, i) => entries[i] ?? meant[i]);
+    return { results: [...settled, ...sent], isDone: !this.#options.dryRun && isRestSettled && sent.every(hasOutcome) };
   }
 
   async #send(candidates: readonly Candidate[]): Promise<readonly Redriven[]> {
-    const { overNewer, by, dryRun, now } = this.#options;
+    const { overNewer, by, dryRun, outcomeMs, now } = this.#options;
     if (candidates.length === 0) return [];
     const lookedTo = await this.#newer.look(candidates.map(({ envelope, place }) => ({ aggregate: envelope.data.aggregate, place })));
     const { maxMessageBytes } = this.#parts.sender.queue.capabilities;
@@ -185,41 +201,23 @@ class Redriver {
       return [...refused, ...would];
     }
     await sendEnvelopes(this.#parts.sender, envelopes);
-    return [...refused, ...(await this.#outcomes(sending))];
-  }
-
-  /** Asks the ledger, ever more rarely, until each has another outcome than the one it replaces. */
-  async #outcomes(sent: readonly Candidate[]): Promise<readonly Redriven[]> {
-    const outcomes = new Map<Candidate, Redriven>();
-    const until = performance.now() + this.#options.outcomeMs;
-    for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_LOOK_MS)) {
-      const open = sent.filter((candidate) => !outcomes.has(candidate));
-      const entries = await readEntries(
-        this.#parts.store,
-        open.map(({ envelope }) => envelope.id),
-      );
-      open.forEach((candidate, i) => {
-        const entry = entries[i];
-        const { replaces } = candidate;
-        if (entry && !(entry.commit === replaces?.commit && entry.committedAt === replaces.committedAt))
-          outcomes.set(candidate, settledAs(candidate.letter, candidate.envelope, entry));
-      });
-      if (outcomes.size === sent.length || performance.now() > until) break;
-      await sleep(pauseMs, undefined, { signal: this.#parts.sender.signal });
-    }
-    return sent.map((c) => outcomes.get(c) ?? { ...naming(c.letter, c.envelope), result: 'unsettled' });
+    const verdicts = await awaitOutcomes(this.#parts.store, sending, { outcomeMs, signal: this.#parts.sender.signal });
+    return [
+      ...refused,
+      ...sending.map(({ letter, envelope }, i): Redriven => {
+        const verdict = verdicts[i];
+        return verdict ? settledAs(letter, envelope, verdict) : { ...naming(letter, envelope), result: 'unsettled' };
+      }),
+    ];
   }
 }
 
-const FIRST_LOOK_MS = 20;
-const LONGEST_LOOK_MS = 1000;
-
-/** Whether nothing is left to do for an envelope of a message: it has its outcome, in the ledger. */
-function isDone({ result }: Redriven): boolean {
+/** In the ledger. */
+function hasOutcome({ result }: Redriven): boolean {
   return result === 'applied' || result === 'rejected' || result === 'dead_lettered';
 }
 
-function settledAs(letter: string, envelope: Envelope, { outcome, reason, detail }: CommittedEntry): Redriven {
+function settledAs(letter: string, envelope: Envelope, { outcome, reason, detail }: Verdict): Redriven {
   return {
     ...naming(letter, envelope),
     result: outcome,

@@ -3,19 +3,17 @@
  * changes nothing; or into another database, commit by commit as they were. It goes on behind its last checkpoint, and a
  * step that is done twice has the effect of one.
  */
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Store } from '../../ports/store/port.ts';
-import { checkEnvelope, type Envelope } from '../../schemas/envelope/envelope.ts';
+import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import type { CommitKey, HistoryRecord } from '../../schemas/envelope/history.ts';
-import type { CommittedEntry } from '../../schemas/envelope/ledger.ts';
+import type { Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
-import { readEntries } from './attempts.ts';
+import { awaitOutcomes, readEntries, verdictOn } from './attempts.ts';
 import { ReplayError } from './errors.ts';
-import { readHistory } from './history.ts';
-import { isSelected, selectedAggregate, type Selection } from './select.ts';
+import type { Selection } from './select.ts';
 import { messageBytes, sendEnvelopes, type SenderParts } from './sender.ts';
+import { type Step, stepsOfFile, stepsOfHistory } from './steps.ts';
 
 export interface ReplaySpec {
   readonly selection: Selection;
@@ -28,13 +26,22 @@ export interface ReplaySpec {
   readonly by: string;
 }
 
-/** What is counted. `unchanged`: it had its outcome. `unsettled`: its outcome did not come in time; it is on its way. */
-export const REPLAY_RESULTS = ['applied', 'rejected', 'dead_lettered', 'unchanged', 'unsettled', 'rebuilt', 'failed'] as const;
+/**
+ * What is counted. `unchanged`: it had its outcome. `left_out`: it was not applied there, and has no outcome here; sending
+ * such a one is an operator's decision. `unsettled`: its outcome did not come in time; it is on its way.
+ */
+const REPLAY_RESULTS = ['applied', 'rejected', 'dead_lettered', 'unchanged', 'left_out', 'unsettled', 'rebuilt', 'failed'] as const;
 export type ReplayResult = (typeof REPLAY_RESULTS)[number];
 
 /** A checkpoint, and what is shown of a running replay. JSON. */
 export interface ReplayProgress {
   readonly counts: Readonly<Partial<Record<ReplayResult, number>>>;
+  /** Commit timestamp when it began, whichever worker did: what was applied since is none of it. */
+  readonly startedAt: string;
+  /** Commit timestamp of the first record, from which `fraction` counts. */
+  readonly firstAt?: string;
+  /** Ids that had no outcome when the step under way began, so that a step done again counts them as the first time. */
+  readonly open?: readonly string[];
   /** The last commit that is done. */
   readonly after?: CommitKey;
   /** Lines of the file that are done. */
@@ -78,38 +85,37 @@ export interface ReplayRun {
   readonly signal: AbortSignal;
 }
 
-export const NO_PROGRESS: ReplayProgress = { counts: {}, problems: [] };
-
-const STEP_RECORDS = 500;
 const MAX_PROBLEMS = 100;
-const FIRST_LOOK_MS = 10;
-const LONGEST_LOOK_MS = 500;
 
 export async function replay(parts: ReplayParts, { spec, from, save, signal }: ReplayRun): Promise<ReplayProgress> {
-  let progress = from ?? NO_PROGRESS;
+  let progress = from;
+  const keep = async (next: ReplayProgress): Promise<ReplayProgress> => {
+    await save(next);
+    return next;
+  };
+  if (!progress) {
+    const { commitTimestamp } = await parts.store.commit([], { tag: 'spanway-replay' });
+    progress = await keep({ counts: {}, startedAt: commitTimestamp, problems: [] });
+  }
   const began = performance.now();
   let done = 0;
   for await (const step of spec.file === undefined ? stepsOfHistory(parts, spec, progress) : stepsOfFile(spec.file, spec, progress)) {
     signal.throwIfAborted();
-    const problems = await (spec.into === undefined ? sendStep(parts, step) : rebuildStep(parts, step));
-    progress = advance(progress, step, problems);
-    await save(progress);
+    let results: Results;
+    if (spec.into === undefined) {
+      const plan = await planStep(parts, step, progress);
+      // A step that is done again has saved them.
+      if (plan.waiting.length > 0 && !progress.open) progress = await keep({ ...progress, open: plan.waiting.map(({ id }) => id) });
+      results = await sendStep(parts, plan);
+    } else results = await rebuildStep(parts, step);
+    progress = await keep(advance(progress, step, results));
     done += step.count;
     // The rate is kept over the whole run, in steps.
     const aheadMs = spec.rate === undefined ? 0 : (done / spec.rate) * 1000 - (performance.now() - began);
     if (aheadMs > 0) await sleep(aheadMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
-  return progress;
-}
-
-/** The records that are meant, commit by commit; whole commits. */
-interface Step {
-  readonly commits: readonly (readonly HistoryRecord[])[];
-  readonly envelopes: readonly Envelope[];
-  readonly count: number;
-  readonly at: Pick<ReplayProgress, 'after' | 'lines' | 'fraction'>;
-  /** Lines that are none of an export. */
-  readonly unreadable: readonly ReplayProblem[];
+  // Nothing that is meant may be left long before the end of the time that is replayed.
+  return progress.fraction === 1 ? progress : keep({ ...progress, fraction: 1 });
 }
 
 interface Results {
@@ -117,136 +123,72 @@ interface Results {
   readonly problems: readonly ReplayProblem[];
 }
 
-async function* stepsOfHistory(
-  { store, resources }: ReplayParts,
-  { selection }: ReplaySpec,
-  { after }: ReplayProgress,
-): AsyncGenerator<Step> {
-  // What is applied while the replay runs is none of it.
-  const to = selection.to ?? (await store.commit([], { tag: 'spanway-replay' })).commitTimestamp;
-  const aggregate = selectedAggregate(selection, resources);
-  const range = {
-    ...(selection.from === undefined ? {} : { from: selection.from }),
-    ...(after ? { after } : {}),
-    ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
-    to,
-  };
-  let began = selection.from;
-  let commits: (readonly HistoryRecord[])[] = [];
-  let count = 0;
-  let last: CommitKey | undefined;
-  const step = (): Step => {
-    const key = last as CommitKey;
-    const spanMs = Date.parse(to) - Date.parse(began ?? to);
-    const fraction = spanMs > 0 ? Math.min(1, Math.max(0, (Date.parse(key.committedAt) - Date.parse(began ?? to)) / spanMs)) : 1;
-    const { committedAt, commit } = key;
-    const envelopes = commits.flat().map(({ envelope }) => envelope);
-    return { commits, envelopes, count, at: { after: { committedAt, commit }, fraction }, unreadable: [] };
-  };
-  for await (const records of readHistory(store, range)) {
-    last = records[0] ?? last;
-    began ??= records[0]?.committedAt;
-    const meant = records.filter((record) => isSelected(record, selection));
-    if (meant.length > 0) commits.push(meant);
-    count += meant.length;
-    if (count < STEP_RECORDS) continue;
-    yield step();
-    [commits, count] = [[], 0];
-  }
-  if (last) yield step();
+/** What of a step is sent, what of it is waited for, and what is known without. */
+interface SendPlan extends Results {
+  readonly sending: readonly Envelope[];
+  /** Of `sending`, those that had no outcome. */
+  readonly waiting: readonly Envelope[];
 }
 
-/** A file has no commits of its own: its lines go in their order. */
-async function* stepsOfFile(path: string, { selection, into }: ReplaySpec, { lines = 0 }: ReplayProgress): AsyncGenerator<Step> {
-  let commits: HistoryRecord[][] = [];
-  let unreadable: ReplayProblem[] = [];
-  let count = 0;
-  let line = 0;
-  for await (const text of createInterface({ input: createReadStream(path), crlfDelay: Infinity })) {
-    line += 1;
-    if (line <= lines || text.trim() === '') continue;
-    const record = parseLine(path, line, text, into !== undefined);
-    if (record instanceof ReplayError) {
-      unreadable.push({ submissionId: `line ${line}`, result: 'failed', why: record.message });
-      continue;
-    }
-    if (!isSelected(record, selection)) continue;
-    const open = commits.at(-1)?.[0];
-    if (open && open.commit === record.commit && open.committedAt === record.committedAt && record.committedAt !== '')
-      commits.at(-1)?.push(record);
-    else {
-      if (count >= STEP_RECORDS) {
-        yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line - 1 }, unreadable };
-        [commits, count, unreadable] = [[], 0, []];
-      }
-      commits.push([record]);
-    }
-    count += 1;
-  }
-  yield { commits, envelopes: commits.flat().map(({ envelope }) => envelope), count, at: { lines: line, fraction: 1 }, unreadable };
-}
-
-/** A line of an export; or an envelope alone, which no commit is known of. */
-export function parseLine(path: string, line: number, text: string, needsCommit: boolean): HistoryRecord | ReplayError {
-  try {
-    const value = JSON.parse(text) as Partial<HistoryRecord> & { readonly specversion?: string };
-    const isBare = value.specversion !== undefined;
-    const envelope = checkEnvelope(isBare ? value : value.envelope);
-    const { committedAt = '', commit = '', position = 0, verdict = { outcome: 'applied' } } = isBare ? {} : value;
-    if (needsCommit && (committedAt === '' || commit === ''))
-      return new ReplayError('not_an_export', `${path}:${line}: it names no commit; a rebuild needs what spanway export wrote`);
-    return { envelope, verdict, commit, committedAt, position };
-  } catch (cause) {
-    return new ReplayError('not_an_export', `${path}:${line}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-async function sendStep(parts: ReplayParts, { commits, envelopes }: Step): Promise<Results> {
-  const { store, sender, outcomeMs } = parts;
-  const before = await readEntries(
+async function planStep({ store, sender }: ReplayParts, { commits }: Step, { open = [] }: ReplayProgress): Promise<SendPlan> {
+  const records = commits.flat();
+  const entries = await readEntries(
     store,
-    envelopes.map(({ id }) => id),
+    records.map(({ envelope }) => envelope.id),
   );
   const { maxMessageBytes } = sender.queue.capabilities;
-  const refused = new Set(commits.flat().flatMap(({ envelope, verdict }) => (verdict.outcome === 'applied' ? [] : [envelope.id])));
-  const tooLarge = envelopes.filter((envelope) => messageBytes(envelope) > maxMessageBytes);
-  // What did not apply is an operator's to send again, by `dlq redrive`.
-  await sendEnvelopes(
-    sender,
-    envelopes.filter((envelope) => !refused.has(envelope.id) && !tooLarge.includes(envelope)),
-  );
-  const awaited = envelopes.filter((envelope, i) => !before[i] && !refused.has(envelope.id) && !tooLarge.includes(envelope));
-  const outcomes = await outcomesOf(store, awaited, outcomeMs, sender.signal);
-  const failed = tooLarge.map(({ id }) => ({
-    submissionId: id,
-    result: 'failed' as const,
-    why: `the queue takes ${maxMessageBytes} bytes`,
-  }));
-  const counts: Partial<Record<ReplayResult, number>> = { unchanged: envelopes.length - awaited.length - tooLarge.length };
-  for (const { result } of [...outcomes, ...failed]) counts[result] = (counts[result] ?? 0) + 1;
-  return { counts, problems: [...failed, ...outcomes.filter(({ result }) => result !== 'applied')] };
+  const plan = {
+    sending: [] as Envelope[],
+    waiting: [] as Envelope[],
+    counts: {} as Partial<Record<ReplayResult, number>>,
+    problems: [] as ReplayProblem[],
+  };
+  const count = (result: ReplayResult): void => void (plan.counts[result] = (plan.counts[result] ?? 0) + 1);
+  const tell = (problem: ReplayProblem): void => {
+    count(problem.result);
+    plan.problems.push(problem);
+  };
+  const openIds = new Set(open);
+  const seen = new Set<string>();
+  for (const [i, { envelope: recorded, verdict }] of records.entries()) {
+    // What an operator sent again goes as a submission like any other: its place in the order is where it was applied.
+    const { redrive: _, ...data } = recorded.data;
+    const envelope: Envelope = { ...recorded, data };
+    const { id } = envelope;
+    const entry = openIds.has(id) ? undefined : entries[i];
+    const name = `${id} ${data.payloadHash}`;
+    const isKnown = entry !== undefined || seen.has(name);
+    if (entry && entry.payloadHash !== data.payloadHash) tell(problemOf(envelope, verdictOn(envelope, entry)));
+    else if (verdict.outcome !== 'applied') count(isKnown ? 'unchanged' : 'left_out');
+    else if (messageBytes(envelope) > maxMessageBytes) {
+      if (isKnown) count('unchanged');
+      else tell({ submissionId: id, result: 'failed', why: `the queue takes ${maxMessageBytes} bytes` });
+    } else {
+      plan.sending.push(envelope);
+      if (isKnown) count('unchanged');
+      else plan.waiting.push(envelope);
+      seen.add(name);
+    }
+  }
+  return plan;
 }
 
-async function outcomesOf(
-  store: Store,
-  envelopes: readonly Envelope[],
-  outcomeMs: number,
-  signal: AbortSignal,
-): Promise<readonly ReplayProblem[]> {
-  const known = new Map<string, CommittedEntry>();
-  const until = performance.now() + outcomeMs;
-  for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_LOOK_MS)) {
-    const open = [...new Set(envelopes.map(({ id }) => id).filter((id) => !known.has(id)))];
-    const entries = await readEntries(store, open);
-    open.forEach((id, i) => entries[i] && known.set(id, entries[i]));
-    if (open.every((id) => known.has(id)) || performance.now() > until) break;
-    await sleep(pauseMs, undefined, { signal });
-  }
-  return envelopes.map(({ id }) => {
-    const entry = known.get(id);
-    const why = [entry?.reason, entry?.detail].filter((part) => part !== undefined).join(': ');
-    return { submissionId: id, result: entry?.outcome ?? 'unsettled', ...(why === '' ? {} : { why }) };
-  });
+async function sendStep({ store, sender, outcomeMs }: ReplayParts, { sending, waiting, counts, problems }: SendPlan): Promise<Results> {
+  await sendEnvelopes(sender, sending);
+  const verdicts = await awaitOutcomes(
+    store,
+    waiting.map((envelope) => ({ envelope })),
+    { outcomeMs, signal: sender.signal },
+  );
+  const outcomes = waiting.map((envelope, i) => problemOf(envelope, verdicts[i]));
+  const sum: Partial<Record<ReplayResult, number>> = { ...counts };
+  for (const { result } of outcomes) sum[result] = (sum[result] ?? 0) + 1;
+  return { counts: sum, problems: [...problems, ...outcomes.filter(({ result }) => result !== 'applied')] };
+}
+
+function problemOf({ id }: Envelope, verdict: Verdict | undefined): ReplayProblem {
+  const why = [verdict?.reason, verdict?.detail].filter((part) => part !== undefined).join(': ');
+  return { submissionId: id, result: verdict?.outcome ?? 'unsettled', ...(why === '' ? {} : { why }) };
 }
 
 async function rebuildStep({ rebuild }: ReplayParts, { commits }: Step): Promise<Results> {
@@ -258,7 +200,7 @@ async function rebuildStep({ rebuild }: ReplayParts, { commits }: Step): Promise
   };
 }
 
-function advance(progress: ReplayProgress, step: Step, { counts, problems }: Results): ReplayProgress {
+function advance({ open: _done, ...progress }: ReplayProgress, step: Step, { counts, problems }: Results): ReplayProgress {
   const { unreadable } = step;
   const sum: Partial<Record<ReplayResult, number>> = {};
   for (const result of REPLAY_RESULTS) {

@@ -2,10 +2,11 @@
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
+import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
-import { isSelected, selectedAggregate, type Selection } from './select.ts';
+import { isSelected, rangeOf, type Selection } from './select.ts';
 
 export interface Step {
   /** RFC 3339; absent where no clock of the pipeline's record has it. */
@@ -40,14 +41,7 @@ export async function* trace(parts: DeadLetterParts, selection: Selection): Asyn
       yield story;
     }
   } else {
-    const aggregate = selectedAggregate(selection, resources);
-    const { from, to } = selection;
-    const range = {
-      ...(from === undefined ? {} : { from }),
-      ...(to === undefined ? {} : { to }),
-      ...(aggregate === undefined ? {} : { aggregates: new Set([aggregate]) }),
-    };
-    for await (const records of readHistory(store, range)) {
+    for await (const records of readHistory(store, rangeOf(selection, resources))) {
       for (const record of records) {
         if (told.has(record.envelope.id) || !isSelected(record, selection)) continue;
         told.add(record.envelope.id);
@@ -110,10 +104,10 @@ function carried({ time, traceparent, data: { caller, mutations } }: Envelope): 
 }
 
 function stepsOf({ envelope, verdict, committedAt, commit, position }: HistoryRecord): readonly Step[] {
-  const { redrive, payloadHash } = envelope.data;
+  const { redrive } = envelope.data;
   const { outcome, reason, detail } = verdict;
   const why = [reason, detail].filter((part) => part !== undefined).join(': ');
-  const event = `${envelope.id}.${payloadHash}${redrive ? `.${redrive.attempt}` : ''}`;
+  const event = eventIdOf(envelope, redrive?.attempt);
   return [
     ...(redrive
       ? [

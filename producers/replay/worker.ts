@@ -5,7 +5,6 @@ import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import type { JobRun, Jobs, RunningWorker } from '../../ports/jobs/port.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import { ReplayError } from './errors.ts';
 import { type RebuildResult, replay, type ReplayParts, type ReplayProgress, type ReplaySpec } from './replay.ts';
 
 export interface ReplayWorkerParts {
@@ -43,11 +42,12 @@ async function runReplay(parts: ReplayWorkerParts, job: JobRun): Promise<void> {
   const { id, signal } = job;
   const spec = job.spec as ReplaySpec;
   log.info({ job: id, spec, resumed: job.progress !== undefined }, 'replay started');
-  const target = spec.into === undefined ? undefined : await openTarget(spec.into);
+  let target: Target | undefined;
   let progress = job.progress as ReplayProgress | undefined;
   try {
     for (let failures = 0; ;) {
       try {
+        if (spec.into !== undefined) target ??= await openTarget(spec.into);
         const end = await replay(
           {
             store,
@@ -87,13 +87,4 @@ async function runReplay(parts: ReplayWorkerParts, job: JobRun): Promise<void> {
 
 function passes(error: unknown): boolean {
   return error instanceof PortUnavailableError || (error instanceof StoreError && error.failure === 'transient');
-}
-
-/** @throws ReplayError for a file that cannot be asked for together with the rest */
-export function checkSpec(spec: ReplaySpec): void {
-  const { from, to } = spec.selection;
-  if (from !== undefined && to !== undefined && Date.parse(from) >= Date.parse(to))
-    throw new ReplayError('empty_range', `--from ${from} is not before --to ${to}`);
-  if (spec.file !== undefined && (from !== undefined || to !== undefined))
-    throw new ReplayError('file_range', '--from and --to select commits of the ledger; a file goes without them');
 }

@@ -97,7 +97,8 @@ const isEnvelope = new Ajv2020({ strict: false }).compile<Envelope>({
   required: ['specversion', 'id', 'source', 'type', 'subject', 'time', 'correlationid', 'data'],
   properties: {
     specversion: { const: '1.0' },
-    id: { type: 'string', minLength: 1 },
+    // The ledger's key has no room for more, and its first digit is a place in the history.
+    id: { type: 'string', pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' },
     type: { const: ENVELOPE_TYPE },
     time: { type: 'string' },
     correlationid: { type: 'string' },
@@ -107,7 +108,7 @@ const isEnvelope = new Ajv2020({ strict: false }).compile<Envelope>({
       required: ['mutations', 'payloadHash', 'aggregate', 'caller'],
       properties: {
         payloadHash: { type: 'string', minLength: 1 },
-        aggregate: { type: 'string', minLength: 1 },
+        aggregate: { type: 'string', pattern: '^[A-Za-z0-9_-]{22}$' },
         ifMatch: { type: 'string' },
         redrive: {
           type: 'object',

@@ -39,7 +39,7 @@ export function readCommit(key: CommitKey, [envelopes, refusals]: readonly Cell[
 }
 
 /** From the cell of `refusals`: the places of what did not apply. */
-export function readRefusals(cell: Cell): readonly (Verdict & { readonly position: number })[] {
+function readRefusals(cell: Cell): readonly (Verdict & { readonly position: number })[] {
   return cell === null ? [] : (JSON.parse(cell as string) as (Verdict & { position: number })[]);
 }
 

@@ -1,7 +1,7 @@
 /** The ids of design: none is ordered by time, none comes from a broker. */
 import { createHmac, hash, type KeyObject, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Cell } from '../resource/table.ts';
-import type { Mutation } from './envelope.ts';
+import type { Envelope, Mutation } from './envelope.ts';
 
 /** A retry with the same key is the same submission, with no state at the edge. The parts cannot run into each other. */
 export function submissionIdFor(tenant: string, route: string, idempotencyKey: string): string {
@@ -45,6 +45,11 @@ export function payloadHash(mutations: readonly Mutation[], ifMatch: string | un
 /** The aggregate as a hash: of the tenant, the root resource and the root's key. 128 bits, base64url. */
 export function aggregateId(tenant: string, rootResource: string, rootKey: readonly Cell[]): string {
   return hash128([tenant, rootResource, rootKey]);
+}
+
+/** The id of the event of an outcome, the same however often it is sent. An outcome that took another's place is another event: `attempt`, from 2. */
+export function eventIdOf({ id, data }: Envelope, attempt: number | undefined): string {
+  return `${id}.${data.payloadHash}${attempt === undefined ? '' : `.${attempt}`}`;
 }
 
 /** The unit of order on both brokers, 0 to `shardCount` − 1. */

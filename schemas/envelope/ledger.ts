@@ -2,6 +2,7 @@
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
+import type { Turn } from './holds.ts';
 
 export const OUTCOMES = ['applied', 'rejected', 'dead_lettered'] as const;
 export type Outcome = (typeof OUTCOMES)[number];
@@ -23,6 +24,7 @@ export const REASONS = [
   'unknown_resource',
   'unknown_failure',
   'newer_applied',
+  'behind_dead_letter',
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
@@ -37,7 +39,7 @@ const timestamp: ColumnType = { scalar: 'TIMESTAMP', array: false };
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  * https://cloud.google.com/pubsub/quotas#resource_limits
  */
-const LEDGER_DAYS = 90;
+export const LEDGER_DAYS = 90;
 
 /**
  * Which submissions have their outcome, and what it is. Two small columns beside the key, and no index, since this is
@@ -97,7 +99,7 @@ export const PARKED: TableDefinition = {
   adopted: false,
 };
 
-/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes. */
+/** What parks a pack. `id` names it by its content, so that it is parked once however often it comes: then its row is there. */
 export function parkedMutation(pack: {
   readonly id: string;
   readonly reason: string;
@@ -105,28 +107,28 @@ export function parkedMutation(pack: {
   readonly attributes: string;
   readonly body: string;
 }): {
-  readonly op: 'upsert';
+  readonly op: 'insert';
   readonly table: TableDefinition;
   readonly columns: readonly string[];
   readonly values: readonly Cell[];
 } {
   const { id, reason, detail, attributes, body } = pack;
   return {
-    op: 'upsert',
+    op: 'insert',
     table: PARKED,
     columns: PARKED.columns.map((c) => c.name),
     values: [id, COMMIT_TIMESTAMP, reason, detail.slice(0, MAX_DETAIL), attributes, body],
   };
 }
 
-/** The pipeline's own tables, beside the resources'. */
-export const SYSTEM_TABLES: readonly TableDefinition[] = [LEDGER, COMMITS, PARKED];
-
 export interface Verdict {
   readonly outcome: Outcome;
   readonly reason?: Reason;
   readonly detail?: string;
 }
+
+/** The submission's id is taken by another payload, whose outcome stands. */
+export const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_key_reused' };
 
 /** What Spanner counts for a submission beside its data, as if each went in a commit of its own. */
 export const LEDGER_COST =
@@ -150,6 +152,8 @@ export interface LedgerEntry extends Verdict {
   readonly attempt?: number;
   /** An operator has looked at what did not apply, and wants it listed no more. RFC 3339. */
   readonly closed?: { readonly by: string; readonly at: string };
+  /** Of a dead letter behind which its aggregate waits. */
+  readonly turn?: Turn;
 }
 
 export interface LedgerWrite {
@@ -159,6 +163,7 @@ export interface LedgerWrite {
   readonly verdict: Verdict;
   /** The ledger has an outcome of it, and this one takes its place. */
   readonly replaces?: boolean;
+  readonly turn?: Turn | undefined;
 }
 
 interface LedgerMutation {
@@ -175,14 +180,18 @@ const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
   const [first] = writes;
   if (!first) return [];
-  return mutationsAt({ commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP }, writes, ({ replaces = false }) =>
-    replaces ? 'update' : 'insert',
-  );
+  const key = { commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP };
+  const rows = writes.map((write, i) => ledgerRow(key, write, i, write.replaces === true ? 'update' : 'insert'));
+  return [...rows, historyRow(key, writes, 'insert')];
 }
 
-/** The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier ones wrote. */
-export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[]): LedgerMutation[] {
-  return mutationsAt(key, writes, () => 'upsert');
+/**
+ * The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier
+ * ones wrote. `before`: what is here of the same commit; it stays, and the others stand behind it.
+ */
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[], before: readonly LedgerWrite[] = []): LedgerMutation[] {
+  const rows = writes.map((write, i) => ledgerRow(key, write, before.length + i, 'upsert'));
+  return [...rows, historyRow(key, [...before, ...writes], before.length > 0 ? 'upsert' : 'insert')];
 }
 
 interface CommitName {
@@ -190,33 +199,27 @@ interface CommitName {
   readonly committedAt: string;
 }
 
-function mutationsAt(
-  { commit, committedAt: time }: CommitName,
-  writes: readonly LedgerWrite[],
-  opOf: (write: LedgerWrite) => LedgerMutation['op'],
-): LedgerMutation[] {
-  const rows = writes.map((write, position): LedgerMutation => {
-    const entry = JSON.stringify(entryOf(write.envelope, write.verdict, commit, position));
-    return { op: opOf(write), table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, time, entry] };
-  });
+function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: LedgerMutation['op']): LedgerMutation {
+  const entry = JSON.stringify(entryOf(write, commit, position));
+  return { op, table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, committedAt, entry] };
+}
+
+function historyRow({ commit, committedAt }: CommitName, writes: readonly LedgerWrite[], op: LedgerMutation['op']): LedgerMutation {
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
-  const history = [
+  const values = [
     commit.slice(0, 1),
-    time,
+    committedAt,
     commit,
     writes.map(({ envelope }) => envelope.data.aggregate),
     `[${writes.map(({ text }) => text).join(',')}]`,
     refusals.length > 0 ? JSON.stringify(refusals) : null,
   ];
-  return [...rows, { op: 'insert', table: COMMITS, columns: COMMIT_COLUMNS, values: history }];
+  return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
 }
 
-function entryOf(
-  { data, correlationid, time }: Envelope,
-  { outcome, reason, detail }: Verdict,
-  commit: string,
-  position: number,
-): LedgerEntry {
+function entryOf({ envelope, verdict, turn }: LedgerWrite, commit: string, position: number): LedgerEntry {
+  const { data, correlationid, time } = envelope;
+  const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;
   return {
     outcome,
@@ -233,6 +236,7 @@ function entryOf(
     correlationId: correlationid,
     acceptedAt: time,
     ...(data.redrive === undefined ? {} : { attempt: data.redrive.attempt }),
+    ...(turn === undefined ? {} : { turn }),
   };
 }
 

@@ -30,6 +30,12 @@ export interface ResourceOptions<S extends TObject> {
   readonly access: readonly AccessRule[];
   /** Rows are kept in the cache, for reads that allow some staleness. Default: they are not. */
   readonly cache?: CacheRule;
+  /**
+   * What later writes of an aggregate do behind one that is dead-lettered. `continue` (the default): they go on.
+   * `wait`: they are dead-lettered too (`behind_dead_letter`), until an operator has sent or purged those before them.
+   * Of the aggregate's root, for all of it. It costs a read in each commit.
+   */
+  readonly onDeadLetter?: 'continue' | 'wait';
   /** The table exists and is not Spanway's to make or change: no DDL, only `schema check`. */
   readonly adopt?: boolean;
 }
@@ -69,6 +75,7 @@ export interface Resource<Row = unknown> {
   readonly parent?: { readonly resource: string; readonly onDelete: 'cascade' | 'reject' };
   readonly access: readonly CompiledRule[];
   readonly cache?: CacheRule;
+  readonly onDeadLetter: 'continue' | 'wait';
   readonly tenantColumn: string;
   /** The table but for its parent's table name, which the registry fills in. */
   readonly table: TableDefinition;
@@ -167,6 +174,9 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
   if (cache && !(Number.isInteger(cache.seconds) && cache.seconds >= 1 && cache.seconds <= 3600))
     fail(`its cache keeps rows for ${cache.seconds} seconds; that must be a whole number from 1 to 3600`);
 
+  if (options.parent && options.onDeadLetter !== undefined)
+    fail('onDeadLetter is set on the root of its parents: an aggregate waits as a whole');
+
   const tableName = options.table ?? name.replaceAll('-', '_');
   if (!/^[A-Za-z][A-Za-z0-9_]{0,127}$/.test(tableName)) fail(`${tableName} is no table name`);
   if (tableName.toLowerCase().startsWith('spanway_')) fail("tables that start with spanway_ are the pipeline's own");
@@ -199,6 +209,7 @@ export function defineResource<S extends TObject>(options: ResourceOptions<S>): 
     ...(options.parent ? { parent: { resource: options.parent.resource, onDelete: options.parent.onDelete ?? 'reject' } } : {}),
     access,
     ...(cache ? { cache } : {}),
+    onDeadLetter: options.onDeadLetter ?? 'continue',
     tenantColumn,
     table,
   };

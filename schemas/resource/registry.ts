@@ -7,8 +7,8 @@ import { compileValidators, type Validators } from './validate.ts';
 export interface RegisteredResource extends Resource {
   /** With the parent's table. */
   readonly table: TableDefinition;
-  /** The top of its line of parents: itself where it has none. Its key identifies the aggregate. */
-  readonly root: { readonly name: string; readonly keyLength: number };
+  /** The top of its line of parents: itself where it has none. Its key identifies the aggregate. `waits`: behind dead letters. */
+  readonly root: { readonly name: string; readonly keyLength: number; readonly waits: boolean };
   readonly validators: Validators;
 }
 
@@ -35,7 +35,11 @@ export class ResourceSet {
       if (below.includes(resource.name)) throw new ResourceDefinitionError(`resource ${resource.name} is its own ancestor`);
       const entry = resource.parent
         ? child(resource, register(parentOf(resource, declared), [...below, resource.name]))
-        : withTable(resource, resource.table, { name: resource.name, keyLength: resource.key.length });
+        : withTable(resource, resource.table, {
+            name: resource.name,
+            keyLength: resource.key.length,
+            waits: resource.onDeadLetter === 'wait',
+          });
       registered.set(resource.name, entry);
       return entry;
     };

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { readHistory } from '../../producers/replay/history.ts';
 import type { Envelope, Redrive } from '../../schemas/envelope/envelope.ts';
@@ -8,9 +8,7 @@ import type { Cell } from '../../schemas/resource/table.ts';
 import allTypes from '../fixtures/all-types.ts';
 import { applyAll } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
-import { preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
-import { describeWithServer } from '../servers.ts';
-import { makeTemporaryFolder } from '../temp.ts';
+import { describeOnStores, resources } from '../fixtures/stores.ts';
 
 /** Resource files without orders: writes of orders are dead-lettered. */
 const WITHOUT_ORDERS = new ResourceSet([allTypes]);
@@ -18,7 +16,7 @@ const WITHOUT_ORDERS = new ResourceSet([allTypes]);
 let number = 0;
 const newOrder = (): string => `r${(number += 1)}`;
 
-function redriving(open: () => Promise<{ store: Store & SchemaAdmin; close: () => Promise<void> }>): void {
+describeOnStores('a redrive', (open) => {
   let store: Store & SchemaAdmin;
   let close: () => Promise<void>;
   beforeAll(async () => {
@@ -161,26 +159,5 @@ function redriving(open: () => Promise<{ store: Store & SchemaAdmin; close: () =
     expect(await summary([{ ...envelope, data: { ...envelope.data, redrive } }])).toEqual(['applied']);
     expect((await ledger(envelope.id)).outcome).toBe('applied');
     expect(await cell(o, 'note')).toBe('parked');
-  });
-}
-
-describe('a redrive on SQLite', () => {
-  redriving(async () => {
-    const folder = await makeTemporaryFolder();
-    const store = await preparedStore(`sqlite:${folder.path}/store.db`);
-    return {
-      store,
-      close: async () => {
-        await store.close();
-        await folder.remove();
-      },
-    };
-  });
-});
-
-describeWithServer('spanner', 'a redrive on the Spanner emulator', ({ spanner }) => {
-  redriving(async () => {
-    const store = await preparedStore(spannerUrl(spanner.host));
-    return { store, close: () => store.close() };
   });
 });

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../fixtures/stacks.ts';
 import type { Verdict } from './model.ts';
-import { Rng } from './rng.ts';
+import { Rng } from '../../ports/rng.ts';
 
 export interface Request {
   readonly tenant: string;

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PortUnavailableError } from '../../ports/errors.ts';
 import { openQueue } from '../../ports/queue/index.ts';
 import { openTopic } from '../../ports/topic/index.ts';
-import { Rng } from './rng.ts';
+import { Rng } from '../../ports/rng.ts';
 import type { ChaosStack } from './stack.ts';
 
 interface Recorded {

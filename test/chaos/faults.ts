@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RoleProcess } from './processes.ts';
 import type { Fault } from './proxy.ts';
-import { Rng } from './rng.ts';
+import { Rng } from '../../ports/rng.ts';
 import type { ChaosStack } from './stack.ts';
 
 export interface FaultCounts {

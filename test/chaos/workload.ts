@@ -2,7 +2,7 @@
 import { submissionIdFor } from '../../schemas/envelope/ids.ts';
 import type { Outcome } from './client.ts';
 import type { Change, Fields } from './model.ts';
-import type { Rng } from './rng.ts';
+import type { Rng } from '../../ports/rng.ts';
 
 /** An order with its lines, of one tenant. Both tenants have orders of the same keys. */
 export interface Aggregate {

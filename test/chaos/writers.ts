@@ -3,7 +3,7 @@
  * aggregate were accepted is known. A write whose answer was lost is sent again until it has its 202.
  */
 import { type ChaosClient, type Outcome, outcomeOf, type Request, type Response } from './client.ts';
-import { Rng } from './rng.ts';
+import { Rng } from '../../ports/rng.ts';
 import { type Aggregate, type Condition, draft, newAggregate, type Submission, submissionOf } from './workload.ts';
 
 const WRITERS = 48;

@@ -111,6 +111,40 @@ export function jobsConformance(name: string, make: () => Promise<{ readonly url
       expect((await jobs.get(ids[0]))?.state).toBe('cancelled');
     });
 
+    it('runs no more once it is asked to cancel, though it is resumed before a worker has seen it', async () => {
+      const id = await jobs.add({});
+      await jobs.steer(id, 'cancel');
+      await jobs.steer(id, 'resume');
+      await jobs.steer(id, 'pause');
+      expect((await jobs.get(id))?.state).toBe('cancelled');
+      const runs: string[] = [];
+      work((job) => {
+        runs.push(job.id);
+        return Promise.resolve();
+      });
+      const next = await jobs.add({});
+      await until(next, 'completed');
+      expect(runs).toEqual([next]);
+    });
+
+    it('goes on with a job that is resumed before its run has ended for the pause', async () => {
+      const id = await jobs.add({});
+      const found: unknown[] = [];
+      work(async ({ save, progress, signal }) => {
+        found.push(progress);
+        if (progress !== undefined) return;
+        await save({ count: 1 });
+        await jobs.steer(id, 'pause');
+        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        await jobs.steer(id, 'resume');
+        // What is wished is looked for again meanwhile.
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        throw signal.reason as Error;
+      });
+      await until(id, 'completed');
+      expect(found).toEqual([undefined, { count: 1 }]);
+    });
+
     it('runs as many at once as it is told to, and each once', async () => {
       const ids = await Promise.all(Array.from({ length: 6 }, () => jobs.add({})));
       const other = await openJobs(url);
@@ -159,14 +193,18 @@ export function jobsConformance(name: string, make: () => Promise<{ readonly url
       expect(found).toEqual([{ runs: 1 }]);
     }, 60_000);
 
-    it('lists the newest first', async () => {
+    it('lists the newest first, in whichever order they ended', async () => {
       const ids: string[] = [];
       for (let i = 0; i < 3; i += 1) {
         ids.push(await jobs.add({ i }));
         // Times are of milliseconds.
         await new Promise((resolve) => setTimeout(resolve, 2));
       }
-      work(() => Promise.resolve());
+      expect((await jobs.list(2)).map((job) => job.id)).toEqual([ids[2], ids[1]]);
+      // The first one ends last.
+      work(async ({ id }) => {
+        if (id === ids[0]) for (const other of ids.slice(1)) await until(other, 'completed');
+      }, 2);
       for (const id of ids) await until(id, 'completed');
       expect((await jobs.list(2)).map((job) => job.id)).toEqual([ids[2], ids[1]]);
     });

@@ -32,14 +32,17 @@ describe('the operator’s commands', () => {
     });
     expect(receipt.body['status']).toBe('applied');
 
-    const byId = await spanway('trace', String(receipt.body['id']), '--json');
+    const [byId, byCorrelation, byRow, unknown] = await Promise.all([
+      spanway('trace', String(receipt.body['id']), '--json'),
+      spanway('trace', 'call-17'),
+      spanway('trace', 'orders/o1', '--tenant', 't1', '--json'),
+      spanway('trace', 'never-seen'),
+    ]);
     expect(byId).toMatchObject({ code: 0, lines: [{ correlationId: 'call-17', tenant: 't1', row: 'orders/o1' }] });
-    const byCorrelation = await spanway('trace', 'call-17');
     expect(byCorrelation.code).toBe(0);
     expect(byCorrelation.output).toMatch(/accepted +from me .*upsert orders\/o1.*\n.*carried[^]*applied .*commit/);
-    const byRow = await spanway('trace', 'orders/o1', '--tenant', 't1', '--json');
     expect(byRow.lines).toEqual(byCorrelation.code === 0 ? byId.lines : []);
-    expect(await spanway('trace', 'never-seen')).toMatchObject({ code: 1, output: expect.stringContaining('Nothing is known') });
+    expect(unknown).toMatchObject({ code: 1, output: expect.stringContaining('Nothing is known') });
 
     expect(await stack.client.write('PATCH', '/v1/orders/none', { note: 'x' })).toBe('rejected not_found');
     expect(await spanway('dlq', 'list')).toMatchObject({ code: 0, output: expect.stringContaining('0 dead letters') });
@@ -98,8 +101,15 @@ describe('the operator’s commands', () => {
     const rebuilt = await spanway('replay', '--into', `sqlite:${join(folder.path, 'rebuilt.db')}`);
     expect(rebuilt.output).toMatch(/completed: \d+ rebuilt\n[^]*table orders: \d+ rows, equal/);
     expect(rebuilt.code).toBe(0);
+    // Up to a moment before the last writes it is not this database: nothing is compared.
+    const until = String(before?.['updatedAt']);
+    const part = await spanway('replay', '--into', `sqlite:${join(folder.path, 'part.db')}`, '--to', until);
+    expect(part.output).toMatch(/completed: \d+ rebuilt/);
+    expect(part.output).not.toContain('table');
+    expect(part.code).toBe(0);
     const listed = await spanway('jobs', 'list', '--json');
-    expect(listed.lines.map((job) => job['state'])).toEqual(['completed', 'completed', 'completed']);
+    expect(listed.lines.map((job) => job['state'])).toEqual(['completed', 'completed', 'completed', 'completed']);
+    expect(await spanway('replay', '--rate', '0')).toMatchObject({ code: 1, output: expect.stringContaining('at least 1') });
     expect(await spanway('jobs', 'pause', String(listed.lines[0]?.['id']))).toMatchObject({
       code: 1,
       output: expect.stringContaining('has ended'),

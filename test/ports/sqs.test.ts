@@ -1,12 +1,13 @@
 /** The SQS adapter where no local server can be made to fail: what it makes of lost answers and of refusals. */
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { AdapterConfigError, PortUnavailableError } from '../../ports/errors.ts';
 import { openQueue } from '../../ports/queue/index.ts';
-import type { Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
+import type { HoldsDeadLetters, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
 import { readSqsUrl } from '../../ports/queue/sqs-config.ts';
 import { deadLetterAttributes } from '../../ports/queue/sqs-message.ts';
 import { entryBytes, SQS_CAPABILITIES } from '../../ports/queue/limits.ts';
@@ -20,7 +21,9 @@ interface Request {
 type Answer = { readonly status: number; readonly body: unknown } | 'cut' | 'wait';
 
 /** A server that speaks SQS's JSON protocol as far as told, and notes what it was asked. */
-async function stubSqs(answer: (request: Request, count: number) => Answer): Promise<{ queue: Queue; requests: Request[] }> {
+async function stubSqs(
+  answer: (request: Request, count: number) => Answer,
+): Promise<{ queue: Queue & HoldsDeadLetters; requests: Request[] }> {
   const requests: Request[] = [];
   const handle = async (incoming: IncomingMessage, response: ServerResponse) => {
     let text = '';
@@ -120,6 +123,65 @@ describe('a receive by the SQS adapter', () => {
     await expect(queue.receive(options)).rejects.toBeInstanceOf(PortUnavailableError);
     await expect(queue.receive(options)).rejects.toBeInstanceOf(PortUnavailableError);
     expect(requests[0]?.body['ReceiveRequestAttemptId']).not.toBe(requests[1]?.body['ReceiveRequestAttemptId']);
+  });
+});
+
+describe('a visit of dead letters by the SQS adapter', () => {
+  const message = (id: string, handle: string) => ({ MessageId: id, ReceiptHandle: handle, Body: id, MD5OfBody: hash('md5', id) });
+  const ok = { status: 200, body: { Successful: [], Failed: [] } };
+  /** Answers receives with these, then with nothing; and anything else with success. */
+  const receiving =
+    (...answers: (readonly unknown[])[]) =>
+    ({ action }: Request): Answer =>
+      action === 'ReceiveMessage' ? { status: 200, body: { Messages: answers.shift() ?? [] } } : ok;
+  const extensionsOf = (requests: readonly Request[]) =>
+    requests
+      .filter(({ action }) => action === 'ChangeMessageVisibilityBatch')
+      .map(({ body }) =>
+        (body['Entries'] as { ReceiptHandle: string; VisibilityTimeout: number }[]).map((e) => [e.ReceiptHandle, e.VisibilityTimeout]),
+      );
+
+  it('shows each once, though the time for which it is hidden ends meanwhile, and gives back what stays', async () => {
+    const answers = receiving(
+      [message('m1', 'h1'), message('m2', 'h2')],
+      [message('m1', 'h3'), message('m3', 'h4')],
+      [message('m1', 'h5')],
+    );
+    const { queue, requests } = await stubSqs(answers);
+    const shown: string[][] = [];
+    await queue.visitDeadLetters((letters) => {
+      shown.push(letters.map(({ id }) => id));
+      return Promise.resolve(letters.map(({ id }) => id === 'm2'));
+    });
+    expect(shown).toEqual([['m1', 'm2'], ['m3']]);
+    expect(requests.filter(({ action }) => action === 'DeleteMessageBatch').map(({ body }) => body['Entries'])).toEqual([
+      [{ Id: '0', ReceiptHandle: 'h2' }],
+    ]);
+    expect(extensionsOf(requests)).toEqual([
+      [
+        ['h5', 0],
+        ['h4', 0],
+      ],
+    ]);
+  });
+
+  it('keeps hidden what was shown, for as long as it lasts', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const { queue, requests } = await stubSqs(receiving([message('m1', 'h1')], [message('m2', 'h2')]));
+    const extended: number[] = [];
+    await queue.visitDeadLetters(async (letters) => {
+      vi.advanceTimersByTime(60_000);
+      await expect.poll(() => extensionsOf(requests).length).toBeGreaterThan(extended.length);
+      extended.push(extensionsOf(requests).at(-1)?.length ?? 0);
+      return letters.map(() => false);
+    });
+    expect(extended).toEqual([1, 2]);
+    expect(extensionsOf(requests).at(-2)).toEqual([
+      ['h1', 120],
+      ['h2', 120],
+    ]);
+    expect(vi.getTimerCount()).toBe(0);
   });
 });
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { attemptsOf } from '../../producers/replay/attempts.ts';
+import { attemptsOf, readEntries } from '../../producers/replay/attempts.ts';
 import {
-  closeLetters,
+  closeLetter,
   type DeadLetter,
   type LedgerLetter,
   type LetterSelection,
@@ -12,6 +12,7 @@ import { redrive, type Redriven, type RedriveOptions } from '../../producers/rep
 import { sendEnvelopes } from '../../producers/replay/sender.ts';
 import { trace } from '../../producers/replay/trace.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
+import { shardOf } from '../../schemas/envelope/ids.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import allTypes from '../fixtures/all-types.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
@@ -33,10 +34,15 @@ describe('dead letters', () => {
     for await (const letter of listDeadLetters(parts(), selection)) letters.push(letter);
     return letters;
   }
-  async function redriveAll(selection: LetterSelection = {}, options: Partial<RedriveOptions> = {}): Promise<Redriven[]> {
+  /** `keys`: what parked packs are opened with. */
+  async function redriveAll(
+    selection: LetterSelection = {},
+    options: Partial<RedriveOptions> = {},
+    keys = pipeline.keys.current,
+  ): Promise<Redriven[]> {
     const all: Redriven[] = [];
     const how = { overNewer: false, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date(), ...options };
-    const sending = { sender: pipeline.sender, verifier: () => pipeline.keys.current };
+    const sending = { sender: pipeline.sender, verifier: () => keys };
     for await (const result of redrive({ ...parts(), ...sending }, selection, how)) all.push(result);
     return all;
   }
@@ -147,15 +153,79 @@ describe('dead letters', () => {
     await sendEnvelopes({ ...pipeline.sender, signer: () => key }, [lost]);
     await expect.poll(async () => (await list()).length).toBe(1);
     expect(results(await redriveAll())).toEqual(['refused unreadable']);
-    const before = pipeline.keys.current;
-    const sending = { sender: { ...pipeline.sender, signer: () => before }, verifier: () => key };
-    const all: Redriven[] = [];
-    const how = { overNewer: false, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date() };
-    for await (const result of redrive({ ...parts(), ...sending }, {}, how)) all.push(result);
-    expect(results(all)).toEqual(['applied']);
+    expect(results(await redriveAll({}, {}, key))).toEqual(['applied']);
     expect(await noteOf('o1')).toBe('signed by another');
     expect(await list()).toEqual([]);
     expect(await redriveAll()).toEqual([]);
+  });
+
+  it('that were parked keep their order and the place where they were parked first', async () => {
+    const lost = newKeyRing('lost');
+    const letters = ['a', 'b', 'c', 'd', 'e', 'f'].map((note) => envelopeOf([orderUpsert('o1', note)]));
+    const send = (envelope: Envelope) => sendEnvelopes({ ...pipeline.sender, signer: () => lost }, [envelope]);
+    for (const [i, letter] of letters.entries()) {
+      await send(letter);
+      await expect.poll(async () => (await list()).length).toBe(i + 1);
+    }
+    const old = envelopeOf([orderUpsert('o2', 'old')]);
+    await send(old);
+    await expect.poll(async () => (await list()).length).toBe(7);
+    await pipeline.submit([envelopeOf([orderUpsert('o2', 'new')])]);
+    await send(old);
+    // Behind it in its shard: by then it was parked again.
+    await pipeline.submit([envelopeOf([orderUpsert('o2', 'newest')])]);
+    const redriven = await redriveAll({}, {}, lost);
+    expect(redriven.map(({ submissionId, result, reason }) => [submissionId, reason ?? result])).toEqual([
+      ...letters.map(({ id }) => [id, 'applied']),
+      [old.id, 'newer_applied'],
+    ]);
+    expect(await noteOf('o1')).toBe('f');
+    expect(await noteOf('o2')).toBe('newest');
+  });
+
+  it('that were parked are left where they are by a dry run, though all they hold has its outcome by now', async () => {
+    const [letter, taken] = [envelopeOf([orderUpsert('o1', 'mine')]), envelopeOf([orderUpsert('o2', 'mine')])];
+    const lost = newKeyRing('lost');
+    await sendEnvelopes({ ...pipeline.sender, signer: () => lost }, [letter, taken]);
+    const isOne = shardOf(letter.data.aggregate, 4) === shardOf(taken.data.aggregate, 4);
+    await expect.poll(async () => (await list()).length).toBe(isOne ? 1 : 2);
+    await pipeline.submit([letter, envelopeOf([orderUpsert('o2', 'of another')], { id: taken.id })]);
+    const before = await list();
+    const outcomes = async (dryRun: boolean) =>
+      new Map((await redriveAll({}, { dryRun }, lost)).map((one) => [one.submissionId, one.reason ?? one.result]));
+    const expected = new Map([
+      [letter.id, 'applied'],
+      [taken.id, 'idempotency_key_reused'],
+    ]);
+    expect(await outcomes(true)).toEqual(expected);
+    expect(await list()).toEqual(before);
+    expect(await outcomes(false)).toEqual(expected);
+    expect(await list()).toEqual([]);
+  });
+
+  it('of a message that holds others too are sent alone, and it stays until all have their outcome', async () => {
+    const mine = envelopeOf([orderUpsert('o1', 'mine')]);
+    const theirs = Array.from({ length: 100 }, (_, i) => envelopeOf([orderUpsert(`p${i}`)], { tenant: 't2' })).find(
+      ({ data }) => shardOf(data.aggregate, 4) === shardOf(mine.data.aggregate, 4),
+    );
+    const lost = newKeyRing('lost');
+    if (!theirs) return expect.unreachable('no row of that shard');
+    await sendEnvelopes({ ...pipeline.sender, signer: () => lost }, [mine, theirs]);
+    await expect.poll(async () => (await list()).length).toBe(1);
+    expect((await redriveAll({ tenant: 't1' }, {}, lost)).map(({ submissionId, result }) => [submissionId, result])).toEqual([
+      [mine.id, 'applied'],
+    ]);
+    expect(await readEntries(pipeline.store, [theirs.id])).toEqual([undefined]);
+    expect(await list()).toHaveLength(1);
+    expect(results(await redriveAll({}, {}, lost))).toEqual(['applied', 'applied']);
+    expect(await list()).toEqual([]);
+    return undefined;
+  });
+
+  it('are sent once, however often they are named', async () => {
+    const letter = envelopeOf([orderUpsert('o1', 'once')]);
+    await deadLettered(letter);
+    expect(results(await redriveAll({ ids: [letter.id, letter.id] }))).toEqual(['applied']);
   });
 
   it('of the queue are refused while they are no packs, and stay', async () => {
@@ -168,7 +238,7 @@ describe('dead letters', () => {
     const letter = envelopeOf([orderUpsert('o1', 'closed')]);
     await deadLettered(letter);
     const [found] = await list();
-    expect(await closeLetters(pipeline.store, [found as LedgerLetter], 'operator', '2026-11-25T00:00:00Z')).toEqual([true]);
+    expect(await closeLetter(pipeline.store, found as LedgerLetter, 'operator', '2026-11-25T00:00:00Z')).toBe(true);
     expect(await list()).toEqual([]);
     await pipeline.submit([letter]);
     expect(await noteOf('o1')).toBeUndefined();

@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { applyRecorded } from '../../consumers/applier/rebuild.ts';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
+import { readEntries } from '../../producers/replay/attempts.ts';
 import { readHistory } from '../../producers/replay/history.ts';
+import { redrive } from '../../producers/replay/redrive.ts';
 import { replay, type ReplayParts, type ReplayProgress, type ReplaySpec } from '../../producers/replay/replay.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
@@ -142,16 +144,120 @@ describe('a replay into the queue', () => {
   it('goes on behind the line of a file that cannot be read, and lists it', async () => {
     const path = join(pipeline.folder, 'bad.jsonl');
     const [first, last] = ['a', 'b'].map((note) => JSON.stringify(envelopeOf([orderUpsert('o1', note)])));
-    await writeFile(path, `${first}\n{"specversion":"1.0"}\nnone\n${last}\n`);
+    const good = envelopeOf([orderUpsert('o1', 'c')]);
+    const noId = JSON.stringify({ ...good, id: 'no UUID' });
+    const noAggregate = JSON.stringify({ ...good, data: { ...good.data, aggregate: 'o1' } });
+    await writeFile(path, `${first}\n{"specversion":"1.0"}\nnone\n${noId}\n${noAggregate}\n${last}\n`);
     const { end } = await runToEnd(partsOf(pipeline), { ...SPEC, file: path });
-    expect(end.counts).toEqual({ applied: 2, failed: 2 });
+    expect(end.counts).toEqual({ applied: 2, failed: 4 });
     expect(end.problems).toMatchObject([
       { submissionId: 'line 2', why: expect.stringMatching(/bad\.jsonl:2: not an envelope/) },
       { submissionId: 'line 3', why: expect.stringMatching(/bad\.jsonl:3/) },
+      { submissionId: 'line 4', why: expect.stringMatching(/bad\.jsonl:4: not an envelope: \/id/) },
+      { submissionId: 'line 5', why: expect.stringMatching(/bad\.jsonl:5: not an envelope: \/data\/aggregate/) },
     ]);
   });
 
-  it('keeps to its rate', async () => {
+  it('counts as if it had never been killed', async () => {
+    const path = join(pipeline.folder, 'killed.jsonl');
+    const sent = Array.from({ length: 1200 }, (_, i) => envelopeOf([orderUpsert(`o${i % 40}`, `n${i}`)]));
+    await writeFile(path, sent.map((envelope) => `${JSON.stringify(envelope)}\n`).join(''));
+    const { end, kills } = await runToEnd(partsOf(pipeline), { ...SPEC, file: path }, 1);
+    expect(kills).toBeGreaterThan(2);
+    expect(end.counts).toEqual({ applied: 1200 });
+    expect(end.open).toBeUndefined();
+    // Shards are applied beside each other.
+    const byRow = (envelopes: readonly Envelope[]) => Map.groupBy(envelopes, ({ subject }) => subject);
+    expect(byRow((await historyOf(pipeline.store)).map(({ envelope }) => envelope))).toEqual(byRow(sent));
+  });
+
+  it('ends where it was to end when it began, whatever is applied before another worker goes on', async () => {
+    await applyAll(pipeline.store, workload(1200));
+    const steps: ReplayProgress[] = [];
+    const run = (from?: ReplayProgress): Promise<ReplayProgress> =>
+      replay(partsOf(pipeline), {
+        spec: SPEC,
+        ...(from ? { from } : {}),
+        signal: new AbortController().signal,
+        save: (progress) => {
+          steps.push(progress);
+          return progress.after && !from ? Promise.reject(new Error('killed')) : Promise.resolve();
+        },
+      });
+    await expect(run()).rejects.toThrow('killed');
+    await applyAll(pipeline.store, workload(300));
+    const end = await run(steps.at(-1));
+    expect(end.counts).toEqual({ unchanged: 1200 });
+    const fractions = steps.map(({ fraction = 0 }) => fraction);
+    expect(fractions.at(-1)).toBe(1);
+    expect([...fractions].sort((a, b) => a - b)).toEqual(fractions);
+  });
+
+  it('sends a line once that a file has twice, and tells of one whose id another payload has', async () => {
+    const twice = envelopeOf([orderUpsert('o1', 'a')]);
+    const taken = envelopeOf([orderUpsert('o2', 'first')]);
+    await pipeline.submit([taken]);
+    const other = envelopeOf([orderUpsert('o2', 'second')], { id: taken.id });
+    const path = join(pipeline.folder, 'twice.jsonl');
+    await writeFile(path, [twice, other, twice].map((envelope) => `${JSON.stringify(envelope)}\n`).join(''));
+    const { end } = await runToEnd(partsOf(pipeline), { ...SPEC, file: path });
+    expect(end.counts).toEqual({ applied: 1, unchanged: 1, rejected: 1 });
+    expect(end.problems).toEqual([{ submissionId: taken.id, result: 'rejected', why: 'idempotency_key_reused' }]);
+  });
+
+  it('makes of an export what was applied, in its order, also what an operator had sent again', async () => {
+    const late = envelopeOf([orderUpsert('o1', 'late')]);
+    const never = envelopeOf([{ ...orderUpsert('none'), op: 'update' }]);
+    pipeline.resources.current = new ResourceSet([allTypes]);
+    await pipeline.submit([late]);
+    pipeline.resources.current = resources;
+    await pipeline.submit([never, envelopeOf([{ ...orderUpsert('o1', 'before'), op: 'delete' }])]);
+    const sending = {
+      store: pipeline.store,
+      queue: pipeline.queue,
+      resources,
+      sender: pipeline.sender,
+      verifier: () => pipeline.keys.current,
+    };
+    const how = { overNewer: true, by: 'operator', dryRun: false, outcomeMs: 20_000, now: () => new Date() };
+    for await (const { result } of redrive(sending, {}, how)) expect(result).toBe('applied');
+    const path = join(pipeline.folder, 'export.jsonl');
+    await writeFile(path, (await historyOf(pipeline.store)).map((record) => `${JSON.stringify(record)}\n`).join(''));
+    const other = await startPipeline();
+    try {
+      const { end } = await runToEnd(partsOf(other), { ...SPEC, file: path });
+      expect(end.counts).toEqual({ applied: 2, left_out: 2 });
+      const { table } = resources.get('orders') ?? expect.unreachable('orders');
+      expect(await other.store.read(table, [['t1', 'o1']], ['note'])).toEqual([['late']]);
+    } finally {
+      await other.stop();
+    }
+  });
+
+  it('saves where it is though nothing is found for long, so that it can be paused', async () => {
+    await applyAll(pipeline.store, workload(510), { batch: 1 });
+    const steps: ReplayProgress[] = [];
+    const save = (progress: ReplayProgress): Promise<void> => Promise.resolve(void steps.push(progress));
+    const spec = { ...SPEC, selection: { correlationId: 'none' } };
+    await replay(partsOf(pipeline), { spec, signal: new AbortController().signal, save });
+    expect(steps.filter(({ after }) => after).map(({ fraction = 0 }) => fraction < 1)).toEqual([true, false]);
+    expect(steps.at(-1)?.counts).toEqual({});
+  });
+
+  it('keeps to its rate, in steps of a second at most', async () => {
+    await pipeline.submit(workload(60));
+    const counts: unknown[] = [];
+    const save = (progress: ReplayProgress): Promise<void> => Promise.resolve(void counts.push(progress.counts['unchanged'] ?? 0));
+    const path = join(pipeline.folder, 'rate.jsonl');
+    const records = await historyOf(pipeline.store);
+    await writeFile(path, records.map(({ envelope }) => `${JSON.stringify(envelope)}\n`).join(''));
+    const began = performance.now();
+    await replay(partsOf(pipeline), { spec: { ...SPEC, file: path, rate: 25 }, signal: new AbortController().signal, save });
+    expect(counts).toEqual([0, 25, 50, 60]);
+    expect(performance.now() - began).toBeGreaterThan(2300);
+  });
+
+  it('keeps to its rate over all steps', async () => {
     await pipeline.submit(workload(1100));
     const began = performance.now();
     await runToEnd(partsOf(pipeline), { ...SPEC, rate: 1000 });
@@ -189,6 +295,26 @@ function rebuilding(open: (pipeline: Pipeline) => Promise<Store & SchemaAdmin>, 
     await target.commit([{ op: 'update', table: orders, columns: Object.keys(note), values: Object.values(note) }], { tag: 'test' });
     expect(await differencesOf(pipeline.store, target)).toMatchObject([{ table: 'orders', different: 1, examples: [['t1', 'o1']] }]);
   }, 240_000);
+
+  it('takes one tenant after the other, though they share commits', async () => {
+    const sent = workload(200);
+    await applyAll(pipeline.store, sent, { batch: 7 });
+    const counts: number[] = [];
+    for (const tenant of ['t1', 't2', 't1']) {
+      const { end } = await runToEnd(partsOf(pipeline, target), { ...SPEC, into: 'target', selection: { tenant } });
+      counts.push(end.counts.rebuilt ?? 0);
+    }
+    expect(counts).toEqual([160, 40, 0]);
+    expect(await differencesOf(pipeline.store, target)).toEqual([]);
+    const idsOf = async (store: Store): Promise<string[]> => (await historyOf(store)).map(({ envelope }) => envelope.id).sort();
+    expect(await idsOf(target)).toEqual(await idsOf(pipeline.store));
+    const verdicts = (records: readonly HistoryRecord[]) => new Map(records.map(({ envelope, verdict }) => [envelope.id, verdict]));
+    expect(verdicts(await historyOf(target))).toEqual(verdicts(await historyOf(pipeline.store)));
+    for (const record of await historyOf(target)) {
+      const [entry] = await readEntries(target, [record.envelope.id]);
+      expect(entry).toMatchObject({ commit: record.commit, position: record.position, committedAt: record.committedAt });
+    }
+  });
 
   it('takes the records of one tenant or row alone, and lists what cannot be made again', async () => {
     await applyAll(pipeline.store, workload(200), { batch: 7 });

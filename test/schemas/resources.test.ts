@@ -1,6 +1,6 @@
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import { defineResource, field, ResourceDefinitionError, type RowOf, Type, ValidationError } from '../../index.ts';
-import { SYSTEM_TABLES } from '../../schemas/envelope/ledger.ts';
+import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import orderLines from '../../schemas/order-lines.ts';
 import orders from '../../schemas/orders.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
@@ -76,7 +76,7 @@ describe('defineResource', () => {
 describe('a set of resources', () => {
   it('puts parents before children, whatever the order of the files', () => {
     expect(set.all().map((r) => r.name)).toEqual(['orders', 'order-lines', 'all-types']);
-    expect(registered('order-lines').root).toEqual({ name: 'orders', keyLength: 1 });
+    expect(registered('order-lines').root).toEqual({ name: 'orders', keyLength: 1, waits: false });
   });
 
   it('refuses a missing parent, a parent that does not fit, and two of one name or table', () => {

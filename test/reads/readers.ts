@@ -1,7 +1,7 @@
 /** Readers: by every route, with every consistency, of rows that are being written. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LightMyRequestResponse } from 'fastify';
-import type { Rng } from '../chaos/rng.ts';
+import type { Rng } from '../../ports/rng.ts';
 import type { Held, Reading } from './model.ts';
 import type { Call } from './run-model.ts';
 import { itemRow, ITEMS, kindOf, partRow, PARTS, type Sent } from './writers.ts';

@@ -1,7 +1,7 @@
 /** Concurrent writers and readers through a whole Spanway, and what its answers have of what no consistency allows. */
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
 import { startLocalServer } from '../../cli/local-servers/index.ts';
-import { Rng } from '../chaos/rng.ts';
+import { Rng } from '../../ports/rng.ts';
 import { type Reading, violationsOf } from './model.ts';
 import { read } from './readers.ts';
 import { SCOPES, startSystem } from './system.ts';

@@ -6,7 +6,7 @@ import type { Cache } from '../../ports/cache/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import type { CommitResult, Store } from '../../ports/store/port.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
-import type { Rng } from '../chaos/rng.ts';
+import type { Rng } from '../../ports/rng.ts';
 import { boundCache } from '../fixtures/caches.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 import { startPipeline } from '../fixtures/pipelines.ts';

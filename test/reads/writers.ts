@@ -1,6 +1,6 @@
 /** Writers: each has one item, with its parts, of one tenant, and knows what it holds. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Rng } from '../chaos/rng.ts';
+import type { Rng } from '../../ports/rng.ts';
 import type { Held, Written } from './model.ts';
 import type { Call } from './run-model.ts';
 

@@ -271,6 +271,7 @@ export const SETTINGS = {
     'Bytes of packs the applier holds at once',
   ),
   replayConcurrency: integer('SPANWAY_REPLAY_CONCURRENCY', 2, [1, 64], 'Replay jobs that one worker runs at once'),
+  sealSeconds: integer('SPANWAY_SEAL_SECONDS', 30, [1, 86_400], 'How often the replay worker seals what is new in the ledger'),
   retryMinMs: integer('SPANWAY_RETRY_MIN_MS', 50, [1, 60_000], 'First wait before a failed call is tried again; it doubles, with jitter'),
   retryMaxMs: integer('SPANWAY_RETRY_MAX_MS', 10_000, [1, 600_000], 'Longest wait before a failed call is tried again'),
   stopSeconds: integer('SPANWAY_STOP_SECONDS', 20, [1, 600], 'How long a stop waits for what is under way'),

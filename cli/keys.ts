@@ -12,6 +12,10 @@ import { type PackSigner, type PackVerifier, parseKeyRing, type SignatureAlgorit
 export const PACK_KEYS = 'pack-signing-keys';
 /** Checks packs signed with Ed25519: the appliers have it. */
 const PACK_VERIFICATION_KEYS = 'pack-verification-keys';
+/** Signs seals: the replay workers have it, and with HMAC who verifies. */
+export const SEAL_KEYS = 'seal-signing-keys';
+/** Checks seals signed with Ed25519: who verifies has it. */
+const SEAL_VERIFICATION_KEYS = 'seal-verification-keys';
 /** Makes receipt ids: the gateway alone has it. */
 export const RECEIPT_KEYS = 'receipt-keys';
 
@@ -56,6 +60,17 @@ export function followSigner(secrets: Secrets, algorithm: SignatureAlgorithm, lo
   return followKeys<PackSigner>(secrets, PACK_KEYS, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
 }
 
+export function followSealSigner(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackSigner>> {
+  return followKeys<PackSigner>(secrets, SEAL_KEYS, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
+}
+
+/** @throws MissingSecretError, SpanwayError (`key_ring`) */
+export async function readSealVerifier(secrets: Secrets, algorithm: SignatureAlgorithm): Promise<PackVerifier> {
+  return algorithm === 'ed25519'
+    ? parseEd25519Verifier(SEAL_VERIFICATION_KEYS, await secrets.get(SEAL_VERIFICATION_KEYS))
+    : parseKeyRing(SEAL_KEYS, await secrets.get(SEAL_KEYS));
+}
+
 export function followVerifier(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackVerifier>> {
   return algorithm === 'ed25519'
     ? followKeys<PackVerifier>(secrets, PACK_VERIFICATION_KEYS, parseEd25519Verifier, log)
@@ -79,14 +94,20 @@ function newKeyId(): string {
 /** Development keys, made once. */
 export async function ensureDevelopmentKeys(folder: string, algorithm: SignatureAlgorithm): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const pair = algorithm === 'ed25519' ? newEd25519KeyLines() : undefined;
   const lines = {
     [RECEIPT_KEYS]: newKeyLine(),
-    ...(pair ? { [PACK_KEYS]: pair.signing, [PACK_VERIFICATION_KEYS]: pair.verification } : { [PACK_KEYS]: newKeyLine() }),
+    ...signingLines(algorithm, PACK_KEYS, PACK_VERIFICATION_KEYS),
+    ...signingLines(algorithm, SEAL_KEYS, SEAL_VERIFICATION_KEYS),
   };
   for (const [name, line] of Object.entries(lines)) {
     await writeFile(join(folder, name), `${line}\n`, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     });
   }
+}
+
+function signingLines(algorithm: SignatureAlgorithm, signs: string, verifies: string): Record<string, string> {
+  if (algorithm === 'hmac-sha256') return { [signs]: newKeyLine() };
+  const { signing, verification } = newEd25519KeyLines();
+  return { [signs]: signing, [verifies]: verification };
 }

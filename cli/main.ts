@@ -22,7 +22,7 @@ for (const [name, description] of [
   ['gateway', 'the HTTP API'],
   ['bridge', 'from the queue to the topic'],
   ['applier', 'from the topic to the database'],
-  ['replay-worker', 'runs replay jobs'],
+  ['replay-worker', 'runs replay jobs, and seals the ledger'],
 ] as const) {
   program
     .command(name)
@@ -49,8 +49,12 @@ program
 
 program
   .command('key')
-  .description('print a new line for the secrets pack-signing-keys and receipt-keys')
-  .option('--ed25519', 'a pair instead: a line for pack-signing-keys, then one for pack-verification-keys', false)
+  .description('print a new line for the secrets pack-signing-keys, seal-signing-keys and receipt-keys')
+  .option(
+    '--ed25519',
+    'a pair instead: a line for pack-signing-keys or seal-signing-keys, then one for the verification keys of the same',
+    false,
+  )
   .action(async ({ ed25519 }: { ed25519: boolean }) => {
     const { newEd25519KeyLines, newKeyLine } = await import('./keys.ts');
     const lines = ed25519 ? Object.values(newEd25519KeyLines()) : [newKeyLine()];
@@ -118,6 +122,28 @@ selecting(program.command('export'), 'committed')
   .description('print records of the ledger as JSON lines, in the order in which they took effect')
   .action(async (options: import('./operator.ts').SelectionOptions) =>
     (await import('./commands/replay.ts')).exportCommand(readConfig(), options),
+  );
+
+const audit = program.command('audit').description('who did what, when and on whose behalf, sealed against change');
+audit
+  .command('export')
+  .description('print sealed rows of the ledger with their seals, as JSON lines')
+  .option('--from <time>', 'committed from this time on: 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d')
+  .option('--to <time>', 'committed before this time')
+  .option('--out <path>', 'into this new file')
+  .action(async (options: import('./commands/audit.ts').AuditExportOptions) =>
+    (await import('./commands/audit.ts')).auditExport(readConfig(), options),
+  );
+audit
+  .command('verify')
+  .description(
+    'name each row that was changed, removed or added since it was sealed; exit code 2 if there is one, 3 if rows are not sealed in time',
+  )
+  .option('--file <path>', 'an exported file, in place of the database')
+  .option('--expect <seal>', 'a seal that must be there, as NUMBER:HASH: the last one of an earlier verify or export')
+  .option('--json', 'one JSON object a line, the summary last', false)
+  .action(async (options: import('./commands/audit.ts').AuditVerifyOptions) =>
+    (await import('./commands/audit.ts')).auditVerify(readConfig(), options),
   );
 
 const jobs = program.command('jobs').description('replays that run, wait or have ended');

@@ -11,17 +11,20 @@ import { openEvents } from '../ports/events/index.ts';
 import { openJobs } from '../ports/jobs/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
+import { MissingSecretError, type Secrets } from '../ports/secrets/port.ts';
 import { openStore } from '../ports/store/index.ts';
+import type { Store } from '../ports/store/port.ts';
 import { openTopic } from '../ports/topic/index.ts';
 import { buildGateway } from '../producers/gateway/app.ts';
 import type { Background } from '../producers/gateway/background.ts';
 import { createIdentity, type Identity, type IssuerSettings } from '../producers/gateway/identity.ts';
+import { startSealer } from '../producers/replay/seals/sealer.ts';
 import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';
-import { followKeys, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
+import { followKeys, followSealSigner, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
 import { readRates } from './rates.ts';
 
 export interface Role {
@@ -210,13 +213,35 @@ export async function startReplayWorkerRole({ config, resources, log }: Resource
     },
     settings: { concurrency: config.replayConcurrency, outcomeMs: OUTCOME_MS, backoff },
   });
+  const stopSealing = await startSealing({ config, log, secrets, store });
   return {
     async stop() {
-      await worker.stop();
+      await Promise.all([worker.stop(), stopSealing()]);
       signer.stop();
       await Promise.all([jobs.close(), store.close(), queue.close()]);
     },
   };
+}
+
+interface SealingContext extends Pick<RoleContext, 'config' | 'log'> {
+  readonly secrets: Secrets;
+  readonly store: Store;
+}
+
+/** Without its secret a worker replays and does not seal. Answers what stops it. */
+async function startSealing({ config, log, secrets, store }: SealingContext): Promise<() => Promise<void>> {
+  try {
+    const signer = await followSealSigner(secrets, config.packSignature, log);
+    const sealer = startSealer({ store, signer: signer.current, log, everyMs: config.sealSeconds * 1000 });
+    return async () => {
+      await sealer.stop();
+      signer.stop();
+    };
+  } catch (error) {
+    if (!(error instanceof MissingSecretError)) throw error;
+    log.warn(`the ledger is not sealed: ${error.message}. spanway key prints a line for it`);
+    return () => Promise.resolve();
+  }
 }
 
 function backoffOf(config: Config): { readonly minMs: number; readonly maxMs: number } {

@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { readConfig, SETTINGS } from '../cli/config.ts';
 import { signDevelopmentToken, startDevelopmentIssuer } from '../cli/dev-issuer.ts';
-import { PACK_KEYS, RECEIPT_KEYS } from '../cli/keys.ts';
+import { PACK_KEYS, RECEIPT_KEYS, SEAL_KEYS } from '../cli/keys.ts';
 import { MIN_NODE_MAJOR } from '../cli/setup.mjs';
 import { cacheAdapters } from '../ports/cache/index.ts';
 import { readEventBridgeUrl } from '../ports/events/eventbridge-config.ts';
@@ -207,7 +207,7 @@ describe('docker-compose.yml', () => {
   });
 
   it('has keys that parse, for the services that use them, and says that they are for local use', async () => {
-    const holders = { [PACK_KEYS]: ['applier', 'gateway', 'replay-worker'], [RECEIPT_KEYS]: ['gateway'] };
+    const holders = { [PACK_KEYS]: ['applier', 'gateway', 'replay-worker'], [SEAL_KEYS]: ['replay-worker'], [RECEIPT_KEYS]: ['gateway'] };
     for (const [secret, names] of Object.entries(holders)) {
       const variable = `SPANWAY_SECRET_${secret.replaceAll('-', '_').toUpperCase()}`;
       expect(

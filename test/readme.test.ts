@@ -335,7 +335,8 @@ describe('the command line', () => {
       for (const [, words = ''] of code.matchAll(/(?:\bspanway(?: --)?|\brm schema|npm run -s token --) ((?:[a-z]|--[a-z])[^\n`|]*)/g)) {
         const [first = '', second = ''] = words.trim().split(/[ )]+/);
         if (first === '--help') continue;
-        const command = ['schema', 'policy', 'dlq', 'jobs'].includes(first) && /^[a-z]+$/.test(second) ? `${first} ${second}` : first;
+        const command =
+          ['schema', 'policy', 'dlq', 'jobs', 'audit'].includes(first) && /^[a-z]+$/.test(second) ? `${first} ${second}` : first;
         const options = named.get(command) ?? new Set<string>();
         for (const [option] of words.replace(/ #.*$/, '').matchAll(/--[a-z]+/g)) options.add(option);
         named.set(command, options);

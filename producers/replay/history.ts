@@ -35,16 +35,25 @@ const PAGE_ROWS = 200;
 const WHOLE_ROWS = 16;
 
 /** Commits with all their records, those too that are of other aggregates or were not refused. */
-export async function* readHistory(store: Store, range: HistoryRange): AsyncGenerator<readonly HistoryRecord[]> {
+export function readHistory(store: Store, range: HistoryRange): AsyncGenerator<readonly HistoryRecord[]> {
+  return readWhole(store, range, (keys) => readCommits(store, keys));
+}
+
+/** Commits in the order of time, a few at a time, each as `read` makes it of its key. */
+export async function* readWhole<Commit>(
+  store: Store,
+  range: HistoryRange,
+  read: (keys: readonly CommitKey[]) => Promise<readonly Commit[]>,
+): AsyncGenerator<Commit> {
   let wanted: CommitKey[] = [];
   // One batch is on its way while the one before is worked on.
-  let underWay: Promise<(readonly HistoryRecord[])[]> = Promise.resolve([]);
-  const next = (): Promise<(readonly HistoryRecord[])[]> => {
-    const read = readCommits(store, wanted);
+  let underWay: Promise<readonly Commit[]> = Promise.resolve([]);
+  const next = (): Promise<readonly Commit[]> => {
+    const reading = read(wanted);
     // Heard of when it is awaited: until then a failure is nobody's.
-    read.catch(() => undefined);
+    reading.catch(() => undefined);
     wanted = [];
-    return read;
+    return reading;
   };
   for await (const key of readCommitKeys(store, range)) {
     wanted.push(key);

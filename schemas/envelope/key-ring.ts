@@ -7,17 +7,23 @@ export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
 /** What is signed, in parts that follow each other. */
 export type SignedParts = readonly (string | Uint8Array)[];
 
-/** Signs packs: the gateway's. */
+/** Signs packs: the gateway's. And seals: the replay worker's, with keys of its own. */
 export interface PackSigner {
   readonly algorithm: SignatureAlgorithm;
   sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer };
 }
 
-/** Checks packs: the applier's. It takes its own algorithm alone, so that no other can be passed off for it. */
+/** Checks packs: the applier's. And seals. It takes its own algorithm alone, so that no other can be passed off for it. */
 export interface PackVerifier {
   readonly algorithm: SignatureAlgorithm;
   /** Undefined where the key is not known. */
   verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined;
+}
+
+/** `ALGORITHM;KEY_ID;BASE64URL` */
+export function signatureOf(parts: SignedParts, signer: PackSigner): string {
+  const { keyId, signature } = signer.sign(parts);
+  return `${signer.algorithm};${keyId};${signature.toString('base64url')}`;
 }
 
 export interface NamedKey {

@@ -217,7 +217,12 @@ function historyRow({ commit, committedAt }: CommitName, writes: readonly Ledger
   return { op, table: COMMITS, columns: COMMIT_COLUMNS, values };
 }
 
-function entryOf({ envelope, verdict, turn }: LedgerWrite, commit: string, position: number): LedgerEntry {
+/** The entry of one try of a submission. */
+export function entryOf(
+  { envelope, verdict, turn }: Pick<LedgerWrite, 'envelope' | 'verdict' | 'turn'>,
+  commit: string,
+  position: number,
+): LedgerEntry {
   const { data, correlationid, time } = envelope;
   const { outcome, reason, detail } = verdict;
   const [first] = data.mutations;

@@ -3,7 +3,7 @@
  * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
  */
 import { PackError } from '../errors.ts';
-import type { PackSigner, PackVerifier, SignedParts } from './key-ring.ts';
+import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from './key-ring.ts';
 import { checkEnvelope, type Envelope } from './envelope.ts';
 
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
@@ -35,8 +35,7 @@ export function envelopeText(envelope: Envelope): string {
 export function encodePack(texts: readonly string[], shard: number, signer: PackSigner): Pack {
   const body = `[${texts.join(',')}]`;
   const unsigned = { contentType: PACK_CONTENT_TYPE, shard: String(shard), count: String(texts.length) };
-  const { keyId, signature } = signer.sign(signedParts(body, unsigned));
-  return { body, attributes: { ...unsigned, signature: `${signer.algorithm};${keyId};${signature.toString('base64url')}` } };
+  return { body, attributes: { ...unsigned, signature: signatureOf(signedParts(body, unsigned), signer) } };
 }
 
 /** Whether a message says of itself that it is a pack: all that the bridge asks. The reason where it does not. */

@@ -218,7 +218,7 @@ export const SETTINGS = {
   readTimeoutMs: integer('SPANWAY_READ_TIMEOUT_MS', 5000, [10, 600_000], 'How long a read may wait for the database; past it, it gets 503'),
   maxReads: integer(
     'SPANWAY_MAX_READS',
-    4,
+    2,
     [1, 256],
     'Reads of single rows of one table under way at once; what comes meanwhile is gathered',
   ),

@@ -24,5 +24,7 @@ if (emulator !== '') {
     return found;
   });
 }
+// It ends with its parent, however that ends.
+process.once('disconnect', () => process.exit());
 await app.listen({ host: '127.0.0.1', port: 0 });
 process.send?.(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`);

@@ -1,8 +1,12 @@
 /** `spanway policy explain`: what the rules of a resource file say of one request, rule by rule. */
-import { subjectOf } from '../../producers/gateway/policy.ts';
+import { mayListBy, subjectOf } from '../../producers/gateway/policy.ts';
+import { listPlan } from '../../producers/gateway/reads/query.ts';
 import {
   type Action,
   type CompiledRule,
+  covers,
+  type Grant,
+  grantOf,
   misfit,
   partiesOf,
   type Principal,
@@ -33,24 +37,49 @@ export async function policyExplain(config: Config, method: string, path: string
   const who = principalOf(options.as);
   const action = ACTIONS[method.toUpperCase()];
   if (!action) throw new ConfigError(`${method} is no method of the API; it must be one of ${Object.keys(ACTIONS).join(', ')}`);
-  const [, name = '', rest] = /^\/v1\/([^/]+)(?:\/(.+))?$/.exec(path) ?? [];
+  const { pathname, searchParams } = new URL(path, 'http://localhost');
+  const [, name = '', rest] = /^\/v1\/([^/]+)(?:\/(.+))?$/.exec(pathname) ?? [];
   const resource = (await ResourceFolder.open(config.schemas)).current.get(name);
   if (!resource) throw new ConfigError(`${path} names no resource; give a path like /v1/orders/o1`);
-  const row = rowOf(resource, action, rest?.split('/').map(decodeURIComponent) ?? [], options.body);
-  let allowed = true;
+  const segments = rest?.split('/').map(decodeURIComponent) ?? [];
+  const isList = action === 'read' && segments.length < resource.key.length;
+  const judge = isList ? judgeList(resource, segments, searchParams) : judgeRow(rowOf(resource, action, segments, options.body));
   const lines: string[] = [];
+  const grant = grantOf(resource.access, who, action);
   for (const party of partiesOf(who)) {
-    const verdicts = resource.access.map((rule) => misfit(rule, who, party, action) ?? rowMisfit(rule, row));
-    allowed &&= verdicts.includes(undefined);
+    const verdicts = resource.access.map((rule) => misfit(rule, who, party, action) ?? judge.misfit(rule));
     lines.push(`for the ${party}:`);
     verdicts.forEach((why, i) =>
       lines.push(`  rule ${i + 1} (${textOf(resource.access[i] as CompiledRule)}) ${why === undefined ? 'allows it' : `does not: ${why}`}`),
     );
   }
-  process.stdout.write(
-    `${[`${allowed ? 'allowed' : 'denied'}: ${method.toUpperCase()} ${path}, ${action} of ${name}`, ...lines].join('\n')}\n`,
-  );
+  const allowed = judge.allows(grant);
+  const what = isList ? `list of those ${name} that the rules reach` : `${action} of ${name}`;
+  process.stdout.write(`${[`${allowed ? 'allowed' : 'denied'}: ${method.toUpperCase()} ${path}, ${what}`, ...lines].join('\n')}\n`);
   process.exitCode = allowed ? 0 : 1;
+}
+
+/** What is asked of the rules that are for the caller and the action. */
+interface Judge {
+  /** Why a rule does not reach it; undefined where it does. */
+  misfit(rule: CompiledRule): string | undefined;
+  allows(grant: Grant): boolean;
+}
+
+function judgeRow(row: Subject): Judge {
+  return { misfit: (rule) => rowMisfit(rule, row), allows: (grant) => covers(grant, row) };
+}
+
+/** Of a list, the fields that find or order its rows; which rows it then shows depends on each. */
+function judgeList(resource: RegisteredResource, segments: readonly string[], search: URLSearchParams): Judge {
+  const query = Object.fromEntries(search);
+  const { order } = listPlan(resource, segments, query, { pageRows: 1, maxPageRows: 1 });
+  const told = order.filter((field) => !resource.key.includes(field)).map((field) => field.name);
+  return {
+    misfit: ({ fields }) =>
+      !fields || told.every((name) => fields.includes(name)) ? undefined : `it is for the fields ${fields.join(', ')}`,
+    allows: (grant) => mayListBy(grant, told),
+  };
 }
 
 function rowOf(resource: RegisteredResource, action: Action, segments: readonly string[], body: string | undefined): Subject {

@@ -8,7 +8,7 @@ import { readReceiptId } from '../../schemas/envelope/ids.ts';
 import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
 import { ATTRIBUTES_BYTES } from '../../schemas/envelope/pack.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import type { Background } from './background.ts';
+import { Background } from './background.ts';
 import { parseBody } from './body.ts';
 import { RequestError } from './errors.ts';
 import { authorizationsOf, checkContentCoding, checkCorrelationId, correlationIdOf, isWrite } from './headers.ts';
@@ -34,7 +34,7 @@ export interface GatewayParts {
   readonly packSigner: () => PackSigner;
   readonly receiptKeys: () => KeyRing;
   readonly log: FastifyBaseLogger;
-  /** Hears of what goes on after an answer; needed where the process does not. */
+  /** Hears of what goes on after an answer; needed where the process does not. A stop waits for it. */
   readonly background?: Background;
   readonly settings: GatewaySettings;
 }
@@ -119,7 +119,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     done();
   });
 
-  const receipts = new Receipts(cache, settings.receiptTtlMs, parts.background);
+  const background = parts.background ?? new Background();
+  const receipts = new Receipts(cache, settings.receiptTtlMs, background);
   const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
   // A pack of one, in its brackets.
   const queueTakesBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
@@ -146,7 +147,10 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     if (closing) void reply.header('connection', 'close');
     done(null, payload);
   });
-  app.addHook('onClose', () => sender.drain());
+  app.addHook('onClose', async () => {
+    await sender.drain();
+    await background.settled();
+  });
 
   app.get('/healthz', () => ({ status: 'ok' }));
   app.get('/readyz', async (request, reply) => {
@@ -167,7 +171,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         request.caller = await identity.verify(authorizationsOf(request.raw), request.raw);
         await limiter.take(request, reply);
         // Before the body is read. After the limits, so that who sends too much does not crowd out who does not.
-        if (isWrite(request.method)) sender.checkRoom();
+        if (isWrite(request)) sender.checkRoom();
       });
       v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
         const { id } = request.params;
@@ -177,7 +181,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);
       });
       writeRoutes(v1, { resources, submissions, settings });
-      readRoutes(v1, { resources, store, cache, statuses, receiptKeys: parts.receiptKeys, settings });
+      readRoutes(v1, { resources, store, cache, statuses, receiptKeys: parts.receiptKeys, background, settings });
       done();
     },
     { prefix: '/v1' },

@@ -1,5 +1,6 @@
 /** Each decision of the gateway as a log line: who, on whose behalf, what, why. The logger adds the correlation id. */
 import type { FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
 
 /** What was decided about. Never a value of a row. */
 export interface Decision {
@@ -8,8 +9,15 @@ export interface Decision {
   /** By its key: `orders/o1`. Of several, the first. */
   readonly row?: string;
   readonly reason?: string;
+  /** Of a read: how many rows were found. */
+  readonly rows?: number;
   /** The limits that were used up. */
   readonly policies?: readonly string[];
+}
+
+/** Whether such lines are written at all: what is in them need not be made where not. */
+export function logsAllowed({ log }: FastifyRequest): boolean {
+  return (log as Partial<Pick<Logger, 'isLevelEnabled'>>).isLevelEnabled?.('info') ?? true;
 }
 
 /** A request that was let through: a read that is answered, or a write that the queue has, with its submission. */

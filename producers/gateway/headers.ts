@@ -1,6 +1,7 @@
 /** The request headers of the contract, each read once, each with its own refusal. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { FastifyRequest } from 'fastify';
 import { RequestError } from './errors.ts';
 
 /** 32 digits; a UUID's are several times quicker to have than random bytes. */
@@ -8,8 +9,18 @@ function randomHex(): string {
   return randomUUID().replaceAll('-', '');
 }
 
-export function isWrite(method: string): boolean {
-  return method !== 'GET' && method !== 'HEAD' && method !== 'OPTIONS';
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Of a POST that writes nothing, as a batch of reads is. */
+    reads?: boolean;
+  }
+}
+
+/** By its method, and for a POST by its route too. */
+export function isWrite(request: FastifyRequest): boolean {
+  const { method } = request;
+  if (method === 'GET' || method === 'HEAD' || method === 'OPTIONS') return false;
+  return method !== 'POST' || request.routeOptions.config.reads !== true;
 }
 
 /** Every Authorization header. `headers` has the first alone, and says nothing of others. https://nodejs.org/api/http.html#messageheaders */

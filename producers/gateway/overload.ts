@@ -17,7 +17,7 @@ export function shedWrites(app: FastifyInstance, { maxLoopDelayMs }: OverloadSet
   if (maxLoopDelayMs === 0) return;
   const isBusy = watchLoop(app, maxLoopDelayMs);
   app.addHook('onRequest', (request, _reply, done) => {
-    if (isWrite(request.method) && isBusy()) {
+    if (isWrite(request) && isBusy()) {
       const retryAfterSeconds = 1 + Math.round(2 * Math.random());
       throw new UnavailableError('the gateway is busy; the write was not accepted', { retryAfterSeconds });
     }

@@ -5,12 +5,19 @@ import type { Resource } from '../../schemas/resource/define.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { RequestError } from './errors.ts';
 
+/** By the caller and the resource, which are the same objects for as long as the token and the resource file are. */
+const granted = new WeakMap<Caller, WeakMap<Resource, Map<Action, Grant>>>();
+
 /** Before anything of the row is looked at. @throws RequestError (`forbidden`) where no rule is for this caller, or its agent, and action. */
 export function authorize(caller: Caller, resource: Resource, action: Action): Grant {
+  const known = granted.get(caller)?.get(resource)?.get(action);
+  if (known) return known;
   const grant = grantOf(resource.access, caller, action);
   // The caller's own first: an agent is told of its own lack alone.
   const [reason] = grant.flatMap((rules, i) => (rules.length > 0 ? [] : ([i === 0 ? 'action' : 'agent'] as const)));
   if (reason !== undefined) throw forbidden(resource, action, reason);
+  const ofCaller = granted.get(caller) ?? new WeakMap<Resource, Map<Action, Grant>>();
+  granted.set(caller, ofCaller.set(resource, (ofCaller.get(resource) ?? new Map<Action, Grant>()).set(action, grant)));
   return grant;
 }
 
@@ -48,8 +55,13 @@ export function authorizeRead(grant: Grant, resource: Resource, key: readonly Ce
  * @throws RequestError (`forbidden`) where no rule lets read one of them, of whatever row.
  */
 export function authorizeList(grant: Grant, resource: Resource, fields: readonly string[]): void {
+  if (!mayListBy(grant, fields)) throw forbidden(resource, 'read', 'row');
+}
+
+/** Whether each party has a rule for each of the fields, and one at all. */
+export function mayListBy(grant: Grant, fields: readonly string[]): boolean {
   const mayRead = (rules: Grant[number], name: string): boolean => rules.some((rule) => rule.fields?.includes(name) ?? true);
-  if (!fields.every((name) => grant.every((rules) => mayRead(rules, name)))) throw forbidden(resource, 'read', 'row');
+  return grant.every((rules) => rules.length > 0 && fields.every((name) => mayRead(rules, name)));
 }
 
 export function subjectOf(resource: Resource, { op, key, value }: Mutation): Subject {

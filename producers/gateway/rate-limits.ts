@@ -38,7 +38,7 @@ export class RateLimiter {
    * @throws RateLimitedError
    */
   async take(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const policies = policiesOf(request.caller, isWrite(request.method) ? 'writes' : 'reads', this.#rates(request.caller.tenant));
+    const policies = policiesOf(request.caller, isWrite(request) ? 'writes' : 'reads', this.#rates(request.caller.tenant));
     if (policies.length === 0) return;
     const { taken, levels, fallback } = await this.#cache.take(policies);
     this.#noteFallback(fallback);

@@ -16,9 +16,9 @@ export interface Receipt {
 export class Receipts {
   readonly #cache: Cache;
   readonly #ttlMs: number;
-  readonly #background: Background | undefined;
+  readonly #background: Background;
 
-  constructor(cache: Cache, ttlMs: number, background?: Background) {
+  constructor(cache: Cache, ttlMs: number, background: Background) {
     this.#cache = cache;
     this.#ttlMs = ttlMs;
     this.#background = background;
@@ -33,7 +33,7 @@ export class Receipts {
   /** The first of a submission stays. Not waited for: losing it costs detail in a status and one more look by the applier, never a write. */
   remember(submissionId: string, receipt: Receipt): void {
     const added = this.#cache.add(cacheKey(submissionId), JSON.stringify(receipt), this.#ttlMs).catch(() => undefined);
-    this.#background?.add(added);
+    this.#background.add(added);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What became of a submission: from the ledger, with signals from the cache to wait on. */
 import type { IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cache, Listener } from '../../ports/cache/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { ReceiptId } from '../../schemas/envelope/ids.ts';
@@ -20,6 +21,12 @@ export interface Status {
   readonly correlationId?: string;
   readonly acceptedAt?: string;
 }
+
+/** Time passes, and nothing is heard. */
+const NO_SIGNALS: Listener = {
+  wait: (timeoutMs, signal) => sleep(Math.max(0, timeoutMs), false, signal ? { signal } : {}).catch(() => false),
+  close: () => undefined,
+};
 
 /** How long a wait relies on the signal alone at first. */
 const FIRST_LOOK_MS = 1000;
@@ -45,9 +52,9 @@ export class Statuses {
     return (await this.#outcome(id, receipt)) ?? { id, status: 'accepted', ...(await this.#remembered(receipt)) };
   }
 
-  /** The outcome, waiting up to `seconds` for it; else `accepted`. */
+  /** The outcome, waiting up to `seconds` for it, while the cache is away too; else `accepted`. */
   async statusAfterWait(id: string, receipt: ReceiptId, seconds: number, client: IncomingMessage): Promise<Status> {
-    const waiter = await this.prepareWait(receipt.submissionId);
+    const waiter = await this.prepareWait(receipt.submissionId, { evenAlone: true });
     try {
       const outcome = await waiter?.outcome(id, receipt, seconds, true, client);
       return outcome ?? (await this.status(id, receipt));
@@ -61,16 +68,22 @@ export class Statuses {
     this.#stopping.abort();
   }
 
-  /** A place among those who wait; undefined where there is none left or the cache is away, and the caller does not wait. */
-  async prepareWait(submissionId: string): Promise<OutcomeWait | undefined> {
+  /**
+   * A place among those who wait; undefined where there is none left, and the caller does not wait. `evenAlone`: while the
+   * cache is away, the ledger alone is asked from time to time; without it there is no place then.
+   */
+  async prepareWait(submissionId: string, { evenAlone = false } = {}): Promise<OutcomeWait | undefined> {
     if (this.#waiters >= this.#maxWaiters || this.#stopping.signal.aborted) return undefined;
     this.#waiters += 1;
     let listener: Listener;
     try {
       listener = await this.#cache.listen(outcomeChannel(submissionId));
     } catch {
-      this.#waiters -= 1;
-      return undefined;
+      if (!evenAlone) {
+        this.#waiters -= 1;
+        return undefined;
+      }
+      listener = NO_SIGNALS;
     }
     return {
       outcome: async (id, receipt, seconds, mayBeThere, client) => {

@@ -145,6 +145,21 @@ describe('spanway policy explain', () => {
     expect(denied[0]).toBe(1);
   });
 
+  it('says of a list whether it may be asked for, by its path and by an index', async () => {
+    const as = JSON.stringify({ tenant: 't1', scopes: ['orders:read', 'order-lines:read'] });
+    for (const path of ['/v1/orders', '/v1/order-lines/o1', '/v1/orders?customer=c1&limit=5']) {
+      const [status, output] = await explain('--as', as, 'GET', path);
+      expect(output).toContain(`allowed: GET ${path}, list of those `);
+      expect(status).toBe(0);
+    }
+    const denied = await explain('--as', JSON.stringify({ tenant: 't1', scopes: [] }), 'GET', '/v1/orders?customer=c1');
+    expect(denied[1]).toContain('rule 1 (read; scope orders:read) does not: it needs the scope orders:read');
+    expect(denied[0]).toBe(1);
+    const [status, output] = await explain('--as', as, 'GET', '/v1/orders?status=open');
+    expect(output).toContain('no key or index of orders serves a filter by status');
+    expect(status).toBe(1);
+  });
+
   it('says what is wrong with what it was asked', async () => {
     const [status, output] = await explain('--as', 'me', 'GET', '/v1/orders/o1');
     expect(output).toContain('--as must be JSON with who asks');

@@ -31,6 +31,15 @@ async function start(rates: Rates, more: Parameters<typeof startTestGateway>[0] 
 
 const statuses = (answers: readonly LightMyRequestResponse[]): number[] => answers.map(({ statusCode }) => statusCode);
 
+it('a batch of reads is a read, and another POST a write', async () => {
+  const started = await startTestGateway({ settings: { rates: () => ({ tenantReads: slow(5), tenantWrites: slow(9) }) } });
+  gateway = started;
+  const post = async (url: string, payload: object): Promise<unknown> =>
+    (await started.call({ method: 'POST', url, payload })).headers['ratelimit'];
+  expect(await post('/v1/orders:batchGet', { keys: ['o1'] })).toBe('"tenant-reads";r=4;t=100');
+  expect(await post('/v1/orders', { orderId: 'o1', customer: 'c1', status: 'open' })).toBe('"tenant-writes";r=8;t=100');
+});
+
 it('without limits, answers have no header of any', async () => {
   const { write } = await start({});
   const answer = await write();

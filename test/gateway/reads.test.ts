@@ -2,7 +2,7 @@
 import type { LightMyRequestResponse } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defineResource, field, Type } from '../../index.ts';
-import { StoreError } from '../../ports/errors.ts';
+import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import type { Store, StoreMutation } from '../../ports/store/port.ts';
 import { ledgerMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
@@ -10,7 +10,8 @@ import orderLines from '../../schemas/order-lines.ts';
 import orders from '../../schemas/orders.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import { type Cell, COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
-import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
+import { boundCache } from '../fixtures/caches.ts';
+import { applyQueued, startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 
 /** Rooms of a floor may be read by its guests, without what they cost. */
 const rooms = defineResource({
@@ -37,6 +38,7 @@ const set = new ResourceSet([orders, orderLines, rooms]);
 let asked = 0;
 let down = false;
 let gateway: TestGateway;
+let log: Record<string, unknown>[] = [];
 
 function counted(store: Store): Store {
   const call = <T>(work: () => Promise<T>): Promise<T> => {
@@ -63,7 +65,12 @@ const row = (resource: string, cells: Record<string, Cell>): StoreMutation => {
 };
 
 beforeAll(async () => {
-  gateway = await startTestGateway({ resources: { current: set }, store: counted, settings: { maxPageRows: 5 } });
+  gateway = await startTestGateway({
+    resources: { current: set },
+    store: counted,
+    settings: { maxPageRows: 5 },
+    onLog: (line) => log.push(line),
+  });
   await gateway.store.apply((await gateway.store.compare(set.tables())).missing);
   await gateway.store.commit(
     [
@@ -300,6 +307,30 @@ describe('a batch', () => {
   });
 });
 
+describe('the log', () => {
+  const logged = async (read: () => Promise<LightMyRequestResponse>): Promise<unknown[]> => {
+    log = [];
+    await read();
+    return log
+      .filter(({ decision }) => decision !== undefined)
+      .map(({ decision, action, resource, row, rows }) => [decision, action, resource, row, rows]);
+  };
+
+  it('has what was read and how many rows were found, once they were', async () => {
+    expect(await logged(() => get('/v1/orders/o1'))).toEqual([['allow', 'read', 'orders', 'orders/o1', 1]]);
+    expect(await logged(() => get('/v1/orders/none'))).toEqual([['allow', 'read', 'orders', 'orders/none', 0]]);
+    expect(await logged(() => get('/v1/orders?customer=c2'))).toEqual([['allow', 'read', 'orders', undefined, 2]]);
+    expect(await logged(() => batch({ keys: ['none', 'o1', 'o2'] }))).toEqual([['allow', 'read', 'orders', 'orders/none', 2]]);
+    expect(await logged(() => get('/v1/orders/o1?include=order-lines'))).toEqual([
+      ['allow', 'read', 'orders', 'orders/o1', 1],
+      ['allow', 'read', 'order-lines', 'orders/o1', 3],
+    ]);
+    expect(await logged(() => get('/v1/orders/none?include=order-lines'))).toEqual([['allow', 'read', 'orders', 'orders/none', 0]]);
+    down = true;
+    expect(await logged(() => get('/v1/orders/o1')).finally(() => (down = false))).toEqual([]);
+  });
+});
+
 describe('consistency', () => {
   it.each(['max-staleness=10', 'max-staleness=10s', 'strong', 'max-staleness=0.5s, stale-if-error=60s', 'stale-if-error=60'])(
     'may be %s',
@@ -347,6 +378,22 @@ describe('consistency', () => {
     const answer = await reading;
     expect(answer.json()).toMatchObject({ customer: 'c9', updatedAt: commitTimestamp });
     expect(Date.parse(String(answer.headers['read-timestamp']))).toBeGreaterThanOrEqual(Date.parse(commitTimestamp));
+  });
+});
+
+describe('while the cache is away', () => {
+  it('a read comes after a submission all the same, once the ledger has its outcome', async () => {
+    const away = (): Promise<never> => Promise.reject(new PortUnavailableError('cache', 'away'));
+    const alone = await startTestGateway({ cache: (cache) => ({ ...boundCache(cache), listen: away }) });
+    try {
+      const url = '/v1/orders/alone';
+      const { id } = (await alone.call({ method: 'PUT', url, payload: { customer: 'c9', status: 'open' } })).json<{ id: string }>();
+      const reading = alone.call({ method: 'GET', url, headers: { 'read-consistency': `after=${id}` } });
+      expect(await applyQueued(alone)).toEqual(['applied']);
+      expect((await reading).json()).toMatchObject({ customer: 'c9' });
+    } finally {
+      await alone.close();
+    }
   });
 });
 

@@ -31,7 +31,20 @@ const thing = (name: string, cache?: CacheRule): ReturnType<typeof defineResourc
   ];
   return defineResource({ name, key: ['id'], schema, access, ...(cache ? { cache } : {}) });
 };
-const set = new ResourceSet([thing('kept', { seconds: 60 }), thing('kept-by-default', { seconds: 60, byDefault: true }), thing('plain')]);
+const parts = defineResource({
+  name: 'kept-parts',
+  key: ['id', 'part'],
+  parent: { resource: 'kept', onDelete: 'cascade' },
+  schema: Type.Object({ id: Type.String({ maxLength: 10 }), part: Type.String({ maxLength: 10 }) }),
+  cache: { seconds: 60 },
+  access: [{ actions: ['read'], scope: 'read' }],
+});
+const set = new ResourceSet([
+  parts,
+  thing('kept', { seconds: 60 }),
+  thing('kept-by-default', { seconds: 60, byDefault: true }),
+  thing('plain'),
+]);
 
 let gateway: TestGateway;
 const cache = new MemoryCache();
@@ -158,6 +171,9 @@ describe('a row of a resource that is kept', () => {
     expect((await get('/v1/kept/c', 'max-staleness=9', ['other'])).statusCode).toBe(403);
     expect((await get('/v1/kept/c', 'max-staleness=9', ['read'], 't2')).statusCode).toBe(404);
     expect(reads).toEqual([1, 1]);
+    storeIsDown = true;
+    expect((await get('/v1/kept/c', 'stale-if-error=60')).json()).toMatchObject({ note: 'ours' });
+    expect((await get('/v1/kept/c', 'stale-if-error=60', ['read'], 't3')).statusCode).toBe(503);
   });
 
   it('is read by one of those who miss it at once', async () => {
@@ -165,6 +181,24 @@ describe('a row of a resource that is kept', () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => get('/v1/kept/d', 'max-staleness=9')));
     expect(answers.map(noteOf)).toEqual(Array.from({ length: 50 }, () => 'one'));
     expect(reads).toEqual([1]);
+  });
+
+  it('is never older than its reader allows either where it went with its parent, of which the cache does not hear', async () => {
+    await write('kept', 'p', 'parent');
+    const tables = ['kept', 'kept-parts'].map((name) => (set.get(name) ?? expect.unreachable()).table);
+    const [parent, part] = tables as [(typeof tables)[0], (typeof tables)[0]];
+    const columns = ['tenant', 'id', 'part'];
+    await gateway.store.commit([{ op: 'insert', table: part, columns, values: ['t1', 'p', '1'] }], { tag: 'test' });
+    const status = async (consistency?: string): Promise<number> => (await get('/v1/kept-parts/p/1', consistency)).statusCode;
+    expect(await status('max-staleness=60')).toBe(200);
+    await gateway.store.commit([{ op: 'delete', table: parent, key: ['t1', 'p'] }], { tag: 'test' });
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 5000 });
+    expect(await status('max-staleness=6')).toBe(200);
+    for (const consistency of [undefined, 'max-staleness=4', 'max-staleness=4, stale-if-error=60', 'strong'])
+      expect(await status(consistency)).toBe(404);
+    // The read that found it gone has taken its place, for those too who would have taken it.
+    expect(await status('max-staleness=6')).toBe(404);
+    expect(await status('max-staleness=60')).toBe(404);
   });
 
   it('is outdated by the applier when it was written, even for a reader that comes late with the row before', async () => {
@@ -203,6 +237,46 @@ describe('a row of a resource that is kept', () => {
     expect(await cache.versioned.get(key)).toBeUndefined();
     expect(noteOf(await get('/v1/kept/e', 'max-staleness=60'))).toBe('two');
     expect(statusOf(await get('/v1/kept/e', 'max-staleness=60'))).toBe('spanway; hit');
+  });
+});
+
+describe('what is put into the cache after an answer', () => {
+  const started = async (put: Cache['versioned']['put'], lines: Record<string, unknown>[] = []): Promise<TestGateway> => {
+    const started = await startTestGateway({
+      resources: { current: set },
+      cache: () => ({
+        ...boundCache(cache),
+        versioned: { get: (key) => cache.versioned.get(key), put, outdate: (...args) => cache.versioned.outdate(...args) },
+      }),
+      onLog: (line) => lines.push(line),
+    });
+    await started.store.apply((await started.store.compare(set.tables())).missing);
+    return started;
+  };
+  const read = async (from: TestGateway): Promise<number> => {
+    const authorization = `Bearer ${await from.token({ scopes: ['read'] })}`;
+    const headers = { authorization, 'read-consistency': 'max-staleness=60' };
+    return (await from.app.inject({ method: 'GET', url: '/v1/kept/z', headers })).statusCode;
+  };
+
+  it('is waited for by a stop', async () => {
+    const gate = Promise.withResolvers<undefined>();
+    const other = await started(() => gate.promise);
+    expect(await read(other)).toBe(404);
+    let closed = false;
+    const closing = other.close().then(() => (closed = true));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(closed).toBe(false);
+    gate.resolve(undefined);
+    await closing;
+  });
+
+  it('is logged where it fails, and fails nothing else', async () => {
+    const lines: Record<string, unknown>[] = [];
+    const other = await started(() => Promise.reject(new Error('no room')), lines);
+    expect(await read(other)).toBe(404);
+    await other.close();
+    expect(lines).toContainEqual(expect.objectContaining({ err: expect.objectContaining({ message: 'no room' }) as unknown }));
   });
 });
 

@@ -130,6 +130,23 @@ describe('five times as many writes as the queue takes', () => {
   });
 });
 
+describe('a queue that has as many writes as it may', () => {
+  it('is no matter to reads, several in a POST too', async () => {
+    const gate = Promise.withResolvers<undefined>();
+    const gateway = await start({
+      queue: (queue) => ({ ...bound(queue), send: (entries) => gate.promise.then(() => queue.send(entries)) }),
+      settings: { maxPending: 1, acceptTimeoutMs: 20_000 },
+    });
+    const write = () => gateway.call({ method: 'PUT', url: '/v1/orders/o1', payload: order });
+    const first = write();
+    await expect.poll(async () => (await Promise.race([write(), sleep(100)]))?.statusCode, { timeout: 15_000 }).toBe(503);
+    expect((await gateway.call({ method: 'GET', url: '/v1/orders' })).statusCode).toBe(200);
+    expect((await gateway.call({ method: 'POST', url: '/v1/orders:batchGet', payload: { keys: ['o1'] } })).statusCode).toBe(200);
+    gate.resolve(undefined);
+    expect((await first).statusCode).toBe(202);
+  });
+});
+
 describe('an event loop that is late', () => {
   it('takes no writes until it is in time again, and answers reads', async () => {
     const gateway = await start({ settings: { maxLoopDelayMs: 40 } });
@@ -148,6 +165,7 @@ describe('an event loop that is late', () => {
     const refused = await write();
     expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
     expect((await gateway.call({ method: 'GET', url: '/v1/orders/none' })).statusCode).toBe(404);
+    expect((await gateway.call({ method: 'POST', url: '/v1/orders:batchGet', payload: { keys: ['o1'] } })).statusCode).toBe(200);
     expect((await gateway.app.inject('/healthz')).statusCode).toBe(200);
     clearInterval(busy);
     await expect.poll(async () => (await write()).statusCode, { timeout: 15_000 }).toBe(202);

@@ -25,7 +25,8 @@ beforeAll(async () => {
       }),
   });
   await as('theirs', { method: 'PUT', url: '/v1/orders/o1', payload: theirs });
-  expect(await applyQueued(gateway)).toEqual(['applied']);
+  await as('theirs', { method: 'PUT', url: '/v1/order-lines/o1/1', payload: { sku: 'their sku', quantity: 1 } });
+  expect(await applyQueued(gateway)).toEqual(['applied', 'applied']);
 });
 afterAll(() => gateway.close());
 
@@ -148,6 +149,66 @@ describe("another tenant's row", () => {
     expect([first.statusCode, other.statusCode]).toEqual([202, 202]);
     expect(first.json<{ id: string }>().id).not.toBe(other.json<{ id: string }>().id);
     expect(await applyQueued(gateway)).toEqual(['applied', 'applied']);
+  });
+});
+
+describe("another tenant's rows", () => {
+  const reads: readonly (InjectOptions & { readonly url: string })[] = [
+    { method: 'GET', url: '/v1/orders/o1' },
+    { method: 'HEAD', url: '/v1/orders/o1' },
+    { method: 'GET', url: '/v1/orders/o1?fields=note' },
+    { method: 'GET', url: '/v1/orders/o1?include=order-lines' },
+    { method: 'GET', url: '/v1/orders/o1?include=order-lines&fields=orderId' },
+    { method: 'GET', url: '/v1/order-lines/o1/1' },
+    { method: 'GET', url: '/v1/orders' },
+    { method: 'GET', url: '/v1/orders?order=desc&limit=100' },
+    { method: 'GET', url: '/v1/orders?orderId=o1' },
+    { method: 'GET', url: '/v1/orders?orderId.gte=o&orderId.lte=p' },
+    { method: 'GET', url: '/v1/orders?customer=their%20customer' },
+    { method: 'GET', url: '/v1/orders?customer.gte=their' },
+    { method: 'GET', url: '/v1/order-lines/o1' },
+    { method: 'GET', url: '/v1/order-lines/o1?lineNumber.gte=1' },
+    { method: 'GET', url: '/v1/order-lines?orderId=o1&fields=sku' },
+    write('POST', '/v1/orders:batchGet', { keys: ['o1', ['o1']] }),
+    write('POST', '/v1/order-lines:batchGet', { keys: [['o1', 1]] }),
+  ];
+  const consistencies = [undefined, 'strong', 'max-staleness=60', 'strong, stale-if-error=60'];
+
+  it.each(reads)('are theirs alone: $method $url', async (request) => {
+    const before = await theirReceipt();
+    for (const consistency of [...consistencies, `after=${before}`]) {
+      const headers = consistency === undefined ? {} : { 'read-consistency': consistency };
+      // They are there to be seen.
+      const shown = await as('theirs', { ...request, headers });
+      expect(shown.statusCode).toBe(200);
+      if (request.method !== 'HEAD') expect(shown.body).toContain('their ');
+      for (const conditional of [{}, { 'if-none-match': '*' }, { 'if-none-match': shown.headers['etag'] ?? '"x"' }]) {
+        const hidden = await as('third', { ...request, headers: { ...headers, ...conditional } });
+        expect(hidden.body).not.toContain('their');
+        expect(hidden.headers['etag']).toBeUndefined();
+        // By another's submission nothing is read at all.
+        if (consistency?.startsWith('after') === true) expect(hidden.statusCode).toBe(400);
+        else if (hidden.statusCode === 200) expect(hidden.json<{ items: unknown[] }>().items.filter((item) => item !== null)).toEqual([]);
+        else expect(hidden.statusCode).toBe(404);
+      }
+    }
+  });
+
+  it('are not come to by their cursors, of whichever list', async () => {
+    for (const id of ['c1', 'c2']) {
+      await as('theirs', write('PUT', `/v1/orders/${id}`, theirs));
+      await as('theirs', write('PUT', `/v1/order-lines/c1/${id.slice(1)}`, { sku: 'their sku', quantity: 1 }));
+    }
+    expect(await applyQueued(gateway)).toEqual(['applied', 'applied', 'applied', 'applied']);
+    for (const url of ['/v1/orders?limit=1', '/v1/orders?limit=1&customer=their%20customer', '/v1/order-lines/c1?limit=1']) {
+      const page = await as('theirs', { method: 'GET', url });
+      const { nextCursor = '' } = page.json<{ nextCursor?: string }>();
+      const go = (tenant: string) => as(tenant, { method: 'GET', url: `${url}&cursor=${nextCursor}` });
+      expect((await go('theirs')).body).toContain('their ');
+      const refused = await go('third');
+      expect(refused.statusCode).toBe(400);
+      expect(refused.body).not.toContain('their ');
+    }
   });
 });
 

@@ -1,5 +1,6 @@
 /** `Read-Consistency`: how new the rows of an answer must be, as its caller says. */
 import type { IncomingHttpHeaders } from 'node:http';
+import { LRUCache } from 'lru-cache';
 import { RequestError } from '../errors.ts';
 
 export interface Consistency {
@@ -18,13 +19,31 @@ export const STRONG: Consistency = { maxStalenessMs: 0, staleIfErrorMs: 0 };
 
 const FORM = `"strong", "max-staleness=SECONDS" or "after=SUBMISSION", and beside it "stale-if-error=SECONDS"; at most ${MAX_STALENESS_SECONDS} seconds`;
 
+/** What the header says; without a bound the standard one is meant. */
+interface Directives {
+  readonly bound: Omit<Consistency, 'staleIfErrorMs'> | undefined;
+  readonly staleIfErrorMs: number;
+}
+
+/** Callers say the same few things again and again. */
+const understood = new LRUCache<string, Directives>({ max: 1000 });
+
 /** `standard`: what a request without the header gets. @throws RequestError (`invalid_parameter`) */
 export function consistencyOf(headers: IncomingHttpHeaders, standard: Consistency): Consistency {
   const given = headers['read-consistency'];
   if (given === undefined) return standard;
-  const malformed = (): RequestError => new RequestError('invalid_parameter', `Read-Consistency must be ${FORM}`);
   if (typeof given !== 'string') throw malformed();
-  let bound: Omit<Consistency, 'staleIfErrorMs'> | undefined;
+  let directives = understood.get(given);
+  if (!directives) understood.set(given, (directives = directivesOf(given)));
+  return { ...(directives.bound ?? standard), staleIfErrorMs: directives.staleIfErrorMs };
+}
+
+function malformed(): RequestError {
+  return new RequestError('invalid_parameter', `Read-Consistency must be ${FORM}`);
+}
+
+function directivesOf(given: string): Directives {
+  let bound: Directives['bound'];
   let staleIfErrorMs: number | undefined;
   for (const directive of given.split(/[,;]/).map((part) => part.trim())) {
     const [, name = '', value = ''] = /^([a-z-]+)(?:=(.+))?$/.exec(directive) ?? [];
@@ -35,7 +54,7 @@ export function consistencyOf(headers: IncomingHttpHeaders, standard: Consistenc
     else if (name === 'after' && value !== '') bound = { maxStalenessMs: 0, after: value };
     else throw malformed();
   }
-  return { ...(bound ?? standard), staleIfErrorMs: staleIfErrorMs ?? 0 };
+  return { bound, staleIfErrorMs: staleIfErrorMs ?? 0 };
 }
 
 function millisecondsOf(text: string): number | undefined {

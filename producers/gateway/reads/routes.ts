@@ -9,7 +9,8 @@ import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
-import { logAllowed } from '../audit.ts';
+import { logAllowed, logsAllowed } from '../audit.ts';
+import type { Background } from '../background.ts';
 import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';
 import { keySegments, resourceNamed, rowName, type RowRoute } from '../paths.ts';
@@ -41,10 +42,18 @@ interface ListRoute extends RowRoute {
 
 export function readRoutes(
   app: FastifyInstance,
-  parts: { resources: ResourceSource; store: Store; cache: Cache; statuses: Statuses; receiptKeys: () => KeyRing; settings: ReadSettings },
+  parts: {
+    resources: ResourceSource;
+    store: Store;
+    cache: Cache;
+    statuses: Statuses;
+    receiptKeys: () => KeyRing;
+    background: Background;
+    settings: ReadSettings;
+  },
 ): void {
   const { resources, settings } = parts;
-  const rows = new RowReader(parts.store, new RowCache(parts.cache, app.log), settings);
+  const rows = new RowReader(parts.store, new RowCache(parts.cache, app.log), parts.background, settings);
   const lists = new Lists(parts.store, parts.receiptKeys, settings);
 
   /** What the caller may read of the resource, and how new it must be. */
@@ -69,7 +78,7 @@ export function readRoutes(
     return sendRow(request, reply, access, key);
   });
 
-  app.post<ListRoute>('/:resource(^[a-z0-9-]+)::batchGet', async (request, reply) => {
+  app.post<ListRoute>('/:resource(^[a-z0-9-]+)::batchGet', { config: { reads: true } }, async (request, reply) => {
     const access = begin(request);
     const batch = batchOf(access.resource, request.body, settings);
     return sendBatch(request, reply, access, batch);
@@ -86,7 +95,7 @@ export function readRoutes(
     const wanted = fieldsOf(resource, request.query);
     await waitFor(request, consistency);
     const { readTimestamp, ...page } = await lists.page(access, plan, wanted, consistency);
-    logAllowed(request, { action: 'read', resource: resource.name }, 'listed');
+    logAllowed(request, { action: 'read', resource: resource.name, rows: page.items.length }, 'listed');
     void reply.header('read-timestamp', readTimestamp);
     return page;
   }
@@ -100,18 +109,23 @@ export function readRoutes(
       resource: child,
       grant: authorize(request.caller, child, 'read'),
     }));
-    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource, key) }, 'read');
+    const logRead = (of: RegisteredResource, rows: number): void => {
+      if (logsAllowed(request)) logAllowed(request, { action: 'read', resource: of.name, row: rowName(resource, key), rows }, 'read');
+    };
     await waitFor(request, consistency);
     if (children.length > 0) {
       const found = await lists.withChildren(access, key, children, consistency);
       void reply.header('read-timestamp', found.readTimestamp);
+      logRead(resource, found.row ? 1 : 0);
       if (!found.row) throw noRow(resource);
+      for (const child of children) logRead(child.resource, found.children[child.resource.name]?.length ?? 0);
       // Of the children the row's version says nothing, so there is no ETag.
       return { ...shownRow(found.row, { resource, readable: fields, wanted }), ...found.children };
     }
     const { text, version, readTimestamp, fromCache } = await rows.read(resource, tenant, key, consistency);
     void reply.header('read-timestamp', readTimestamp);
     if (resource.cache) void reply.header('cache-status', CACHE_STATUS[fromCache ?? 'none']);
+    logRead(resource, text === undefined ? 0 : 1);
     if (text === undefined) throw noRow(resource);
     if (version !== undefined) {
       void reply.header('etag', etagOf(version));
@@ -131,7 +145,8 @@ export function readRoutes(
     const views = keys.map((key) => ({ resource, readable: authorizeRead(grant, resource, key).fields, wanted }));
     await waitFor(request, consistency);
     const found = await lists.byKeys(access, keys, consistency);
-    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource, keys[0] ?? []) }, 'read');
+    const rows = found.rows.filter((row) => row !== undefined).length;
+    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource, keys[0] ?? []), rows }, 'read');
     void reply.header('read-timestamp', found.readTimestamp);
     const items = views.map((view, i) => {
       const cells = found.rows[i];

@@ -37,12 +37,12 @@ export class RowCache {
     return text === undefined ? undefined : parseEntry(this.#form(resource), text);
   }
 
-  /** A row that is outdated by now, or older than what is there, is not kept. */
+  /** A row that is outdated by now, or older than what is there, is not kept. Never rejects: what went wrong is logged. */
   async put(resource: Resource, key: readonly Cell[], row: KnownRow, seconds: number): Promise<void> {
-    const text = [this.#form(resource), row.readTimestamp, String(row.currentAtMs), row.version ?? '', row.text ?? ''].join('\n');
-    await this.#unlessAway(() =>
-      this.#cache.versioned.put(rowCacheKey(resource.table, key), text, versionOf(row.readTimestamp), seconds * 1000),
-    );
+    await this.#unlessAway(() => {
+      const text = [this.#form(resource), row.readTimestamp, String(row.currentAtMs), row.version ?? '', row.text ?? ''].join('\n');
+      return this.#cache.versioned.put(rowCacheKey(resource.table, key), text, versionOf(row.readTimestamp), seconds * 1000);
+    });
   }
 
   async #unlessAway<T>(call: () => Promise<T>): Promise<T | undefined> {
@@ -69,8 +69,8 @@ export class RowCache {
 
 /** Lines: form, read timestamp, when it was current, version, and the row, which has no line break in it. */
 function parseEntry(form: string, text: string): KnownRow | undefined {
-  const [itsForm, readTimestamp = '', currentAt = '', version = '', row = ''] = text.split('\n');
-  if (itsForm !== form) return undefined;
+  if (!text.startsWith(`${form}\n`)) return undefined;
+  const [, readTimestamp = '', currentAt = '', version = '', row = ''] = text.split('\n', 5);
   return {
     text: row === '' ? undefined : row,
     version: version === '' ? undefined : version,

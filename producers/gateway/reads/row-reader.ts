@@ -6,6 +6,7 @@ import { StoreError } from '../../../ports/errors.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import type { RegisteredResource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
+import type { Background } from '../background.ts';
 import { UnavailableError } from '../errors.ts';
 import { Coalescer, type CoalescerSettings, type ReadRow } from './coalescer.ts';
 import type { Consistency } from './consistency.ts';
@@ -26,12 +27,15 @@ interface Fill {
 export class RowReader {
   readonly #coalescer: Coalescer;
   readonly #cache: RowCache;
+  readonly #background: Background;
   readonly #settings: CoalescerSettings;
   readonly #fills = new Map<string, Fill>();
 
-  constructor(store: Store, cache: RowCache, settings: CoalescerSettings) {
+  /** `background` hears of what is put into the cache. */
+  constructor(store: Store, cache: RowCache, background: Background, settings: CoalescerSettings) {
     this.#coalescer = new Coalescer(store, settings);
     this.#cache = cache;
+    this.#background = background;
     this.#settings = settings;
   }
 
@@ -68,10 +72,11 @@ export class RowReader {
     const end = (): void => {
       if (this.#fills.get(name) === fill) this.#fills.delete(name);
     };
-    row.then((known) => {
+    const kept = row.then((known) => {
       end();
       return this.#cache.put(resource, key, known, resource.cache?.seconds ?? 0);
     }, end);
+    this.#background.add(kept);
     return row;
   }
 

@@ -72,7 +72,7 @@ const vendorPackage =
  * @type {readonly (readonly [vendor: RegExp, adapters: RegExp])[]}
  */
 const adaptersOf = [
-  [/^(?:@aws-sdk\/client-sqs|@smithy\/signature-v4)$/, /^ports\/queue\//],
+  [/^@aws-sdk\/client-sqs$/, /^ports\/queue\//],
   [/^@google-cloud\/pubsub$/, /^ports\/topic\//],
   [/^@google-cloud\/spanner$/, /^ports\/store\//],
   [/^@aws-sdk\/client-eventbridge$/, /^ports\/events\//],

@@ -4,10 +4,10 @@
  * It tries once. Whatever goes wrong is for the SDK's client to try again, which knows about throttling, clocks and retries.
  * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html
  */
-import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { SendMessageBatchRequest, SendMessageBatchResult, SQSClient } from '@aws-sdk/client-sqs';
 import { SignatureV4 } from '@smithy/signature-v4';
+import type { Readable } from 'node:stream';
 
 /** SQS gave another answer than 200. */
 export class SqsAnswerError extends Error {
@@ -23,16 +23,10 @@ export class SqsAnswerError extends Error {
 
 export type DirectSend = (request: SendMessageBatchRequest) => Promise<SendMessageBatchResult>;
 
-/** The client's request handler on Node, as far as it counts here. */
-interface Connections {
-  handle(request: object): Promise<{ readonly response: { readonly statusCode: number; readonly body: Readable } }>;
-}
-
-/** By the client's credentials and connections. Rejects with SqsAnswerError, or with what the connection or the credentials failed of. */
+/** Of the client's endpoint, credentials and connections. Rejects with SqsAnswerError, or with what the connection or the credentials failed of. */
 export function directSend(queueUrl: string, { config }: SQSClient): DirectSend {
   const { protocol, hostname, port, host } = new URL(queueUrl);
-  const { credentials, region, sha256 } = config;
-  const connections = config.requestHandler as Connections;
+  const { credentials, region, sha256, requestHandler } = config;
   const signer = new SignatureV4({ service: 'sqs', credentials, region, sha256 });
   return async (request) => {
     // The signature is over its hash, so SQS refuses a body that arrives otherwise; no MD5 is compared.
@@ -54,8 +48,10 @@ export function directSend(queueUrl: string, { config }: SQSClient): DirectSend 
     };
     // The client keeps by how much its clock is off from AWS's.
     const signed = await signer.sign(unsigned, { signingDate: new Date(Date.now() + config.systemClockOffset) });
-    const { response } = await connections.handle({ ...unsigned, headers: signed.headers });
-    const answer = await text(response.body);
+    const { response } = await requestHandler.handle({ ...unsigned, headers: signed.headers } as Parameters<
+      typeof requestHandler.handle
+    >[0]);
+    const answer = await text(response.body as Readable);
     if (response.statusCode !== 200) throw new SqsAnswerError(response.statusCode, answer);
     return JSON.parse(answer) as SendMessageBatchResult;
   };

@@ -1,7 +1,6 @@
 /** The SQS adapter where no local server can be made to fail: what it makes of lost answers and of refusals. */
 import { once } from 'node:events';
-import { createHmac, hash } from 'node:crypto';
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -15,8 +14,6 @@ import { entryBytes, SQS_CAPABILITIES } from '../../ports/queue/limits.ts';
 interface Request {
   readonly action: string;
   readonly body: Record<string, unknown>;
-  readonly text: string;
-  readonly headers: IncomingHttpHeaders;
 }
 
 /** Answers a request: a status with a JSON body; or the connection is cut; or it is left waiting. */
@@ -30,12 +27,7 @@ async function stubSqs(
   const handle = async (incoming: IncomingMessage, response: ServerResponse) => {
     let text = '';
     for await (const chunk of incoming) text += String(chunk);
-    const request = {
-      action: String(incoming.headers['x-amz-target']).replace('AmazonSQS.', ''),
-      body: JSON.parse(text),
-      text,
-      headers: incoming.headers,
-    };
+    const request = { action: String(incoming.headers['x-amz-target']).replace('AmazonSQS.', ''), body: JSON.parse(text) };
     requests.push(request);
     const given = answer(request, requests.length);
     if (given === 'wait') return undefined;
@@ -78,33 +70,6 @@ describe('a send by the SQS adapter', () => {
   it('answers failed for every entry when SQS refuses the call', async () => {
     const { queue } = await stubSqs(() => refusal);
     expect((await queue.send([entry('one'), entry('two')])).map((result) => result.status)).toEqual(['failed', 'failed']);
-  });
-
-  it('is one request, signed over all that arrives', async () => {
-    const { queue, requests } = await stubSqs(() => ({ status: 200, body: { Successful: [{ Id: '0', MessageId: 'm' }] } }));
-    expect(await queue.send([{ ...entry('one'), body: 'größe' }])).toEqual([{ status: 'ok' }]);
-    expect(requests).toHaveLength(1);
-    const [{ headers, text }] = requests as [Request];
-    const [, scope = '', signed = '', signature] =
-      /^AWS4-HMAC-SHA256 Credential=local\/(\S+), SignedHeaders=(\S+), Signature=([0-9a-f]{64})$/.exec(headers.authorization ?? '') ?? [];
-    expect(signed.split(';')).toEqual(expect.arrayContaining(['content-type', 'host', 'x-amz-date', 'x-amz-target']));
-    // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-    const lines = signed.split(';').map((name) => `${name}:${String(headers[name])}\n`);
-    const canonical = ['POST', '/', '', lines.join(''), signed, hash('sha256', text)].join('\n');
-    const toSign = ['AWS4-HMAC-SHA256', headers['x-amz-date'], scope, hash('sha256', canonical)].join('\n');
-    const key = scope.split('/').reduce<Buffer>((k, part) => createHmac('sha256', k).update(part).digest(), Buffer.from('AWS4local'));
-    expect(scope).toMatch(/^\d{8}\/us-east-1\/sqs\/aws4_request$/);
-    expect(signature).toBe(createHmac('sha256', key).update(toSign).digest('hex'));
-  });
-
-  it('is sent again under the same deduplication ids when SQS is overloaded', async () => {
-    const { queue, requests } = await stubSqs((_, count) =>
-      count === 1
-        ? { status: 503, body: { __type: 'ServiceUnavailable' } }
-        : { status: 200, body: { Successful: [{ Id: '0', MessageId: 'm', MD5OfMessageBody: hash('md5', 'one') }] } },
-    );
-    expect(await queue.send([entry('one')])).toEqual([{ status: 'ok' }]);
-    expect(requests.map(({ body }) => body)).toEqual([requests[0]?.body, requests[0]?.body]);
   });
 
   it('answers unknown when a refusal follows a try whose answer was lost', async () => {

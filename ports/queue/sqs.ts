@@ -11,14 +11,11 @@ import {
   SendMessageBatchCommand,
   SendMessageCommand,
   type BatchResultErrorEntry,
-  type SendMessageBatchRequest,
-  type SendMessageBatchResult,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { PortUnavailableError } from '../errors.ts';
 import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
 import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
-import { type DirectSend, directSend } from './sqs-direct.ts';
 import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
 import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toDeadLetter, toMessage, toMessageAttributes } from './sqs-message.ts';
 
@@ -55,7 +52,6 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
   readonly capabilities = SQS_CAPABILITIES;
   readonly #config: SqsConfig;
   readonly #client: SQSClient;
-  readonly #directSend: DirectSend;
   readonly #closing = new AbortController();
   readonly #closed = new AbortController();
   readonly #underWay = new Set<Promise<unknown>>();
@@ -64,13 +60,12 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
   constructor(config: SqsConfig, client: SQSClient) {
     this.#config = config;
     this.#client = client;
-    this.#directSend = directSend(config.queueUrl, client);
   }
 
   async send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]> {
     checkSend(entries, this.capabilities);
     if (entries.length === 0) return [];
-    const request: SendMessageBatchRequest = {
+    const command = new SendMessageBatchCommand({
       QueueUrl: this.#config.queueUrl,
       Entries: entries.map((entry, index) => ({
         Id: String(index),
@@ -79,9 +74,9 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
         MessageBody: entry.body,
         MessageAttributes: toMessageAttributes(entry.attributes),
       })),
-    };
+    });
     try {
-      const answer = await this.#track(this.#sendBatch(request));
+      const answer = await this.#track(this.#client.send(command));
       const sent = new Set(answer.Successful?.map((entry) => entry.Id));
       const failed = new Map(answer.Failed?.map((entry) => [entry.Id, entry]));
       return entries.map((_, index) => (sent.has(String(index)) ? { status: 'ok' } : toFailure(failed.get(String(index)))));
@@ -89,21 +84,6 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
       const error = unavailable('send', cause);
       const status = isDefiniteRefusal(cause) ? 'failed' : 'unknown';
       return entries.map(() => ({ status, error }));
-    }
-  }
-
-  /** Once directly, then as the SDK does: under the same deduplication ids. Its refusal says nothing of a first try that may have been taken. */
-  async #sendBatch(request: SendMessageBatchRequest): Promise<SendMessageBatchResult> {
-    let first: unknown;
-    try {
-      return await this.#directSend(request);
-    } catch (error) {
-      first = error;
-    }
-    try {
-      return await this.#client.send(new SendMessageBatchCommand(request));
-    } catch (cause) {
-      throw isDefiniteRefusal(first) ? cause : new UnknownSendError(cause as Error);
     }
   }
 
@@ -340,14 +320,6 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
     const tracked = call.finally(() => this.#underWay.delete(tracked));
     this.#underWay.add(tracked);
     return tracked;
-  }
-}
-
-/** A send whose tries are not all known to have been refused. */
-class UnknownSendError extends Error {
-  constructor(cause: Error) {
-    super(cause.message, { cause });
-    this.name = cause.name;
   }
 }
 

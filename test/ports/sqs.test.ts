@@ -1,4 +1,5 @@
 /** The SQS adapter where no local server can be made to fail: what it makes of lost answers and of refusals. */
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -14,10 +14,8 @@ export function openQueue(url: string): Promise<Queue & Provisionable & HoldsDea
 }
 
 /**
- * For a process that sends and has more to do: to serialize, sign and write a send to SQS takes its thread as long as
- * all that the gateway does for the writes in it, so that is done in another thread.
+ * For a process that sends and has more to do: what a send takes of a thread, serializing and signing for SQS or waiting
+ * for the disk, is done in another one.
  * @throws AdapterConfigError
  */
-export function openQueueSender(url: string): Promise<QueueSender> {
-  return url.startsWith('sqs:') ? openQueueThread(url) : openQueue(url);
-}
+export const openQueueSender: (url: string) => Promise<QueueSender> = openQueueThread;

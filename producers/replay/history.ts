@@ -30,11 +30,13 @@ export interface HistoryRange {
   readonly correlationId?: string;
   /** Only commits that refused something. */
   readonly refused?: boolean;
+  /** Commits read whole at once: more are quicker, and hold up what else the thread does for longer. */
+  readonly wholeRows?: number;
 }
 
 /** Keys read at once of each range. */
 const PAGE_ROWS = 200;
-/** Commits read whole at once: a commit's envelopes are at most some MB, see SPANWAY_APPLY_BATCH_BYTES. */
+/** Commits read whole at once, unless a reading says otherwise: a commit's envelopes are at most some MB, see SPANWAY_APPLY_BATCH_BYTES. */
 const WHOLE_ROWS = 16;
 
 /** Commits with all their records, those too that are of other aggregates or were not refused. */
@@ -60,7 +62,7 @@ export async function* readWhole<Commit>(
   };
   for await (const key of readCommitKeys(store, range)) {
     wanted.push(key);
-    if (wanted.length < WHOLE_ROWS) continue;
+    if (wanted.length < (range.wholeRows ?? WHOLE_ROWS)) continue;
     const ready = await underWay;
     underWay = next();
     yield* ready;

@@ -1,5 +1,5 @@
 /** Seals the history as it closes: a loop of the replay worker. */
-import { setImmediate as yieldToOthers, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { StoreError } from '../../../ports/errors.ts';
 import type { RunningWorker } from '../../../ports/jobs/port.ts';
@@ -23,6 +23,9 @@ export const SEAL_MARGIN_MS = 5000;
 
 /** Rows after which an interval ends, at the next commit of another time. With one commit's rows more, its entries fit into a STRING. */
 const MAX_ROWS = 2000;
+
+/** How long it stands aside after each commit, by the time that the commit took. */
+const IDLE_SHARE = 4;
 
 const OPTIONS = { tag: 'spanway-seal' };
 
@@ -56,7 +59,8 @@ export class Sealer {
     if (compareInstants(head.to, end) >= 0) return 0;
     let interval = new Interval();
     let [made, lastAt] = [0, ''];
-    for await (const records of readHistory(store, { from: head.to, to: end })) {
+    for await (const records of readHistory(store, { from: head.to, to: end, wholeRows: 1 })) {
+      const begun = performance.now();
       signal.throwIfAborted();
       const [first] = records;
       if (!first) continue;
@@ -68,8 +72,8 @@ export class Sealer {
       }
       lastAt = committedAt;
       for (const record of records) interval.add(entryOfRow(record, rowText(record)));
-      // What else this process does goes on between two commits.
-      await yieldToOthers();
+      // What else this thread does goes on between two commits.
+      await sleep((performance.now() - begun) * IDLE_SHARE, undefined, { signal });
     }
     if (interval.count > 0 && (await this.#insert(interval, head, { to: end, sealedAt }))) made += 1;
     return made;

@@ -9,7 +9,9 @@ import type { Store } from '../ports/store/port.ts';
 import type { RowChange } from '../producers/replay/diff.ts';
 import { keyCells, type Selection } from '../producers/replay/select.ts';
 import type { SenderParts } from '../producers/replay/sender.ts';
+import { compareInstants } from '../schemas/envelope/history.ts';
 import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
+import { canonicalTimestamp, timestampOf } from '../schemas/resource/cells.ts';
 import type { ResourceSet } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { followSigner, followVerifier } from './keys.ts';
@@ -102,7 +104,7 @@ export function timesOf({
     ...(from === undefined ? {} : { from: instantOf('--from', from) }),
     ...(to === undefined ? {} : { to: instantOf('--to', to) }),
   };
-  if (times.from !== undefined && times.to !== undefined && Date.parse(times.from) >= Date.parse(times.to))
+  if (times.from !== undefined && times.to !== undefined && compareInstants(times.from, times.to) >= 0)
     throw new ConfigError(`--from ${times.from} is not before --to ${times.to}`);
   return times;
 }
@@ -118,8 +120,8 @@ function instantOf(option: string, text: string): string {
       `${option} is ${JSON.stringify(text)}; it must be a time like 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d`,
     );
   }
-  // A timestamp with more digits than a Date has is taken as it is.
-  return count === undefined && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) ? text : new Date(ms).toISOString();
+  // A timestamp may have more digits than a Date.
+  return canonicalTimestamp(text) ?? timestampOf(ms);
 }
 
 /**

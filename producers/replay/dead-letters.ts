@@ -5,7 +5,7 @@
 import type { DeadLetter as QueueLetter, HoldsDeadLetters } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import { checkEnvelope, type Envelope, type HistoryPlace } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
+import { compareInstants, type HistoryRecord, isWithin, placeOf } from '../../schemas/envelope/history.ts';
 import { Holds } from '../../schemas/envelope/holds.ts';
 import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
@@ -203,11 +203,10 @@ function isMessageId(id: string): boolean {
 
 /** A message counts by any of its envelopes; one that cannot be read, only where no envelope is asked for. */
 function isLetterSelected(letter: MessageLetter, selection: LetterSelection): boolean {
-  const { reason, from, to, ids, tenant, resource, correlationId, submissionId } = selection;
+  const { reason, ids, tenant, resource, correlationId, submissionId } = selection;
   if (ids !== undefined && !ids.includes(letter.id)) return false;
   if (reason !== undefined && letter.reason !== reason) return false;
-  if (from !== undefined && Date.parse(letter.at) < Date.parse(from)) return false;
-  if (to !== undefined && Date.parse(letter.at) >= Date.parse(to)) return false;
+  if (!isWithin(letter.at, selection)) return false;
   if (tenant === undefined && resource === undefined && correlationId === undefined && submissionId === undefined) return true;
   return letter.envelopes.some((envelope) => isMeant(envelope, selection));
 }

@@ -1,6 +1,6 @@
 /** One write's whole story, out of what the ledger, its history and the dead letters have. */
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { compareInstants, type HistoryRecord, isWithin } from '../../schemas/envelope/history.ts';
 import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
 import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Job } from '../../ports/jobs/port.ts';
@@ -160,12 +160,10 @@ function hasReplayed({ spec, progress }: Job, attempts: readonly HistoryRecord[]
   const { selection, file } = spec as Partial<ReplaySpec>;
   const { after } = (progress ?? {}) as Partial<ReplayProgress>;
   if (!selection || file !== undefined || !after) return false;
-  const { from, to } = selection;
   return attempts.some(
     (record) =>
       isSelected(record, selection) &&
-      (from === undefined || compareInstants(record.committedAt, from) >= 0) &&
-      (to === undefined || compareInstants(record.committedAt, to) < 0) &&
+      isWithin(record.committedAt, selection) &&
       compareInstants(record.committedAt, after.committedAt) <= 0,
   );
 }

@@ -8,6 +8,7 @@ import {
   type CommitKey,
   commitRowKey,
   compareInstants,
+  isWithin,
   readCommit,
   TIME_SHARDS,
 } from '../../../schemas/envelope/history.ts';
@@ -170,7 +171,7 @@ export class LedgerCensus {
   }
 
   #covers(committedAt: string): boolean {
-    return compareInstants(committedAt, this.#range.from) >= 0 && compareInstants(committedAt, this.#range.to) < 0;
+    return isWithin(committedAt, this.#range);
   }
 
   async *#scan(columns: readonly string[]): AsyncGenerator<readonly Cell[]> {

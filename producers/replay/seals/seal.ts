@@ -2,6 +2,7 @@
 import type { AsOf, Store, StoreMutation } from '../../../ports/store/port.ts';
 import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
 import { SEALS } from '../../../schemas/envelope/seals.ts';
+import { timestampOf } from '../../../schemas/resource/cells.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { ReplayError } from '../errors.ts';
 import { MerkleTree } from './merkle.ts';
@@ -33,6 +34,18 @@ export interface SealRecord {
   readonly signature: string;
   /** A line each of `entryText`. */
   readonly entries: readonly string[];
+}
+
+/** Clocks that remove old rows may be ahead of the time that is read by this much. */
+const AGE_SKEW_MS = 60_000;
+
+/** Rows from before this time may be past an age limit of so many days. */
+export function mayBeGoneBefore(now: string, days: number): string {
+  return daysBefore(now, days, AGE_SKEW_MS);
+}
+
+export function daysBefore(now: string, days: number, skewMs = 0): string {
+  return timestampOf(Date.parse(now) - days * 86_400_000 + skewMs);
 }
 
 /** Before the first seal. */

@@ -18,6 +18,9 @@ import { followSigner, followVerifier } from './keys.ts';
 import { createLog } from './log.ts';
 import { ResourceFolder } from './resource-folder.ts';
 
+/** How a command exits when some letters or records did not end as they should, or what was rebuilt differs. */
+export const SOME_LEFT = 2;
+
 export interface SelectionOptions {
   readonly from?: string;
   readonly to?: string;
@@ -47,7 +50,7 @@ export async function withOperator<T>(config: Config, work: (parts: OperatorPart
   }
 }
 
-export interface SendingParts {
+interface SendingParts {
   readonly sender: SenderParts;
   readonly verifier: () => PackVerifier;
 }

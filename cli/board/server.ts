@@ -13,7 +13,7 @@ import { type Identity, MAX_TOKEN_BYTES } from '../../producers/gateway/identity
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { isWish, signInPage, steerPage } from './pages.ts';
 
-export interface BoardParts {
+interface BoardParts {
   readonly board: JobsBoard;
   readonly identity: Identity;
   /** The scope of operators. */

@@ -8,8 +8,8 @@ import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
-import type { ReplayProgress, ReplaySpec } from './replay.ts';
 import { isSelected, rangeOf, type Selection } from './select.ts';
+import type { ReplayProgress, ReplaySpec } from './spec.ts';
 
 export interface Step {
   /** RFC 3339; absent where no clock of the pipeline's record has it. */

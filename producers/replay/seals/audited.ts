@@ -17,7 +17,7 @@ import type { Cell } from '../../../schemas/resource/table.ts';
 import { readWhole } from '../history.ts';
 import { type Entry, entryOfRow, rowText } from './rows.ts';
 
-export interface AuditedCommit extends CommitKey {
+interface AuditedCommit extends CommitKey {
   readonly rows: readonly AuditedRow[];
   /** What is wrong about the commit's row as a whole. */
   readonly fault?: string;
@@ -57,7 +57,7 @@ function auditedCommit({ committedAt, commit }: CommitKey, cells: readonly Cell[
 }
 
 /** What the ledger says of the submission of a row of the history. */
-export type LedgerFinding = { readonly state: 'stands' | 'replaced' | 'absent' } | { readonly state: 'changed'; readonly why: string };
+type LedgerFinding = { readonly state: 'stands' | 'replaced' | 'absent' } | { readonly state: 'changed'; readonly why: string };
 
 /** One answer for each row, in their order. */
 export async function compareLedger(store: Store, rows: readonly AuditedRow[]): Promise<readonly LedgerFinding[]> {

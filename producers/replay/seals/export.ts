@@ -7,7 +7,7 @@ import { readEntry, sha256Hex } from './rows.ts';
 import { isSeal, mayBeGoneBefore, readable, readLastSeal, readSeals, type SealRecord } from './seal.ts';
 import { bySeal, type ExportLine, noSeals } from './verify.ts';
 
-export interface Exported {
+interface Exported {
   readonly rows: number;
   readonly seals: number;
   /** What the seals cover, and the last one as `NUMBER:HASH`. */

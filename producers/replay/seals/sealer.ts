@@ -41,7 +41,7 @@ const IDLE_SHARE = 4;
 
 const OPTIONS = { tag: 'spanway-seal' };
 
-export interface SealerParts {
+interface SealerParts {
   readonly store: Store;
   readonly signer: () => PackSigner;
   readonly log: Logger;

@@ -57,7 +57,7 @@ export interface Expected {
   readonly hash: string;
 }
 
-export interface VerifyOptions {
+interface VerifyOptions {
   readonly verifier: PackVerifier;
   /** A seal that is known from elsewhere. */
   readonly expected?: Expected;

@@ -10,11 +10,11 @@ import type { RowChange } from '../producers/replay/diff.ts';
 import { keyCells, type Selection } from '../producers/replay/select.ts';
 import type { SenderParts } from '../producers/replay/sender.ts';
 import { compareInstants } from '../schemas/envelope/history.ts';
-import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
+import type { Verifier } from '../schemas/envelope/key-ring.ts';
 import { canonicalTimestamp, timestampOf } from '../schemas/resource/cells.ts';
 import type { ResourceSet } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
-import { followSigner, followVerifier } from './keys.ts';
+import { followSigner, followVerifier, PACK_KEYS } from './keys.ts';
 import { createLog } from './log.ts';
 import { ResourceFolder } from './resource-folder.ts';
 
@@ -52,13 +52,13 @@ export async function withOperator<T>(config: Config, work: (parts: OperatorPart
 
 interface SendingParts {
   readonly sender: SenderParts;
-  readonly verifier: () => PackVerifier;
+  readonly verifier: () => Verifier;
 }
 
 /** What sends to the queue in the gateway's place; it needs the secrets of both ends. Interrupted by SIGINT. */
 export async function withSending<T>(config: Config, { queue, log }: OperatorParts, work: (parts: SendingParts) => Promise<T>): Promise<T> {
   const secrets = await openSecrets(config.secrets);
-  const signer = await followSigner(secrets, config.packSignature, log);
+  const signer = await followSigner(secrets, PACK_KEYS, config.packSignature, log);
   const verifier = await followVerifier(secrets, config.packSignature, log);
   const stopping = new AbortController();
   const interrupt = (): void => stopping.abort(new ConfigError('interrupted; what was sent is on its way, and asking again is safe'));

@@ -15,7 +15,7 @@ import { type Expected, type Finding, type Verified, verifyDatabase, verifyLines
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../../schemas/envelope/ed25519.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
 import { commitRowKey } from '../../schemas/envelope/history.ts';
-import { type PackSigner, type PackVerifier, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
+import { type Signer, type Verifier, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
 import { COMMITS, LEDGER } from '../../schemas/envelope/ledger.ts';
 import { SEALS } from '../../schemas/envelope/seals.ts';
 import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
@@ -33,8 +33,8 @@ const ROWS_PER_SEAL = 4;
 const TAG = { tag: 'test' };
 
 interface Keys {
-  readonly signer?: PackSigner;
-  readonly verifier?: PackVerifier;
+  readonly signer?: Signer;
+  readonly verifier?: Verifier;
 }
 
 function sealerOf(store: Store, { signer = ring }: Keys = {}): Sealer {

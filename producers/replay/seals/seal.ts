@@ -1,6 +1,6 @@
 /** A seal: what an interval of history held when it was closed, signed, and chained to the seal before. */
 import type { AsOf, Store, StoreMutation } from '../../../ports/store/port.ts';
-import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
+import { type Signer, type Verifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
 import { SEALS } from '../../../schemas/envelope/seals.ts';
 import { timestampOf } from '../../../schemas/resource/cells.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
@@ -77,7 +77,7 @@ export class Interval {
     this.#tree.add(Buffer.from(text));
   }
 
-  seal(before: ChainHead, { to, sealedAt }: Pick<Seal, 'to' | 'sealedAt'>, signer: PackSigner): SealRecord {
+  seal(before: ChainHead, { to, sealedAt }: Pick<Seal, 'to' | 'sealedAt'>, signer: Signer): SealRecord {
     const seal: Seal = {
       number: before.number + 1,
       from: before.to,
@@ -92,7 +92,7 @@ export class Interval {
 }
 
 /** Why a seal is not as it was made; undefined where it is. Its entries are compared with its root apart. */
-export function faultOf({ seal, hash, signature }: SealRecord, verifier: PackVerifier): string | undefined {
+export function faultOf({ seal, hash, signature }: SealRecord, verifier: Verifier): string | undefined {
   if (hashOf(seal) !== hash) return 'its hash is not that of its content';
   const [algorithm, keyId = '', bytes = ''] = signature.split(';');
   if (algorithm !== verifier.algorithm)

@@ -5,7 +5,7 @@ import { StoreError } from '../../../ports/errors.ts';
 import type { RunningWorker } from '../../../ports/jobs/port.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import { compareInstants } from '../../../schemas/envelope/history.ts';
-import type { PackSigner } from '../../../schemas/envelope/key-ring.ts';
+import type { Signer } from '../../../schemas/envelope/key-ring.ts';
 import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
 import { timestampOf } from '../../../schemas/resource/cells.ts';
 import { ReplayError } from '../errors.ts';
@@ -43,7 +43,7 @@ const OPTIONS = { tag: 'spanway-seal' };
 
 interface SealerParts {
   readonly store: Store;
-  readonly signer: () => PackSigner;
+  readonly signer: () => Signer;
   readonly log: Logger;
   readonly marginMs?: number;
   readonly maxRows?: number;

@@ -4,7 +4,7 @@
  */
 import type { Store } from '../../../ports/store/port.ts';
 import { type CommitKey, compareInstants } from '../../../schemas/envelope/history.ts';
-import type { PackVerifier } from '../../../schemas/envelope/key-ring.ts';
+import type { Verifier } from '../../../schemas/envelope/key-ring.ts';
 import { LEDGER_DAYS } from '../../../schemas/envelope/ledger.ts';
 import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
 import { ReplayError } from '../errors.ts';
@@ -58,7 +58,7 @@ export interface Expected {
 }
 
 interface VerifyOptions {
-  readonly verifier: PackVerifier;
+  readonly verifier: Verifier;
   /** A seal that is known from elsewhere. */
   readonly expected?: Expected;
   readonly report: (finding: Finding) => void;

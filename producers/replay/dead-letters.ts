@@ -9,9 +9,9 @@ import { compareInstants, type HistoryRecord, isWithin, placeOf } from '../../sc
 import { Holds } from '../../schemas/envelope/holds.ts';
 import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
-import type { Cell } from '../../schemas/resource/table.ts';
 import { attemptsOf, isStanding, readEntries } from './attempts.ts';
 import { readHistory } from './history.ts';
+import { scanPages } from './scan.ts';
 import { isSelected, rangeOf, type Selection } from './select.ts';
 
 interface Letter {
@@ -138,14 +138,8 @@ export async function* parkedLetters(store: Store, selection: LetterSelection): 
 
 async function parkedIds(store: Store): Promise<readonly string[]> {
   const found: { readonly id: string; readonly at: string }[] = [];
-  let after: readonly Cell[] | undefined;
-  for (;;) {
-    const rows = await store.scan(PARKED, { prefix: [], ...(after ? { after } : {}), limit: PARKED_IDS }, ['parked_id', 'parked_at']);
+  for await (const rows of scanPages(store, PARKED, { prefix: [], limit: PARKED_IDS }, ['parked_at']))
     for (const [id, at] of rows as readonly (readonly string[])[]) found.push({ id: id ?? '', at: at ?? '' });
-    const last = rows.at(-1);
-    if (!last || rows.length < PARKED_IDS) break;
-    after = last.slice(0, 1);
-  }
   return found.sort((a, b) => compareInstants(a.at, b.at)).map(({ id }) => id);
 }
 

@@ -15,6 +15,7 @@ import {
 import { COMMITS, LEDGER, LEDGER_ENTRY_COLUMNS, type LedgerEntry, entryOf } from '../../../schemas/envelope/ledger.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { readWhole } from '../history.ts';
+import { scanPages } from '../scan.ts';
 import { type Entry, entryOfRow, rowText } from './rows.ts';
 
 interface AuditedCommit extends CommitKey {
@@ -144,7 +145,7 @@ export class LedgerCensus {
   /** Of the rows whose commit is in this range. */
   static async take(store: Store, range: CensusRange): Promise<LedgerCensus> {
     const census = new LedgerCensus(store, range);
-    for await (const [id] of census.#scan(['submission_id', 'committed_at'])) census.#count(id as string, 1);
+    for await (const [id] of census.#scan(['committed_at'])) census.#count(id as string, 1);
     return census;
   }
 
@@ -156,7 +157,7 @@ export class LedgerCensus {
   /** Once every row of the history was found: the ledger rows of none. */
   async *added(): AsyncGenerator<{ readonly submissionId: string; readonly committedAt: string }> {
     if (this.#counts.every((count) => count <= 0)) return;
-    for await (const [id, committedAt, text] of this.#scan(['submission_id', 'committed_at', 'entry'])) {
+    for await (const [id, committedAt, text] of this.#scan(['committed_at', 'entry'])) {
       if ((this.#counts[bucketOf(id as string)] ?? 0) <= 0) continue;
       const entry = parseEntry(text as string);
       const at = { commit: String(entry?.commit), committedAt: committedAt as string, position: Number(entry?.position) };
@@ -174,15 +175,10 @@ export class LedgerCensus {
     return isWithin(committedAt, this.#range);
   }
 
+  /** Rows as the submission's id, then `columns`, of which the first is `committed_at`. */
   async *#scan(columns: readonly string[]): AsyncGenerator<readonly Cell[]> {
-    let after: readonly Cell[] | undefined;
-    for (;;) {
-      const rows = await this.#store.scan(LEDGER, { prefix: [], ...(after ? { after } : {}), limit: PAGE_ROWS }, columns);
+    for await (const rows of scanPages(this.#store, LEDGER, { prefix: [], limit: PAGE_ROWS }, columns))
       for (const row of rows) if (this.#covers(row[1] as string)) yield row;
-      const last = rows.at(-1);
-      if (!last || rows.length < PAGE_ROWS) return;
-      after = last.slice(0, 1);
-    }
   }
 }
 

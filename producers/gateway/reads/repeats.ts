@@ -29,7 +29,13 @@ export interface RepeatableRead {
   readonly decision: Decision;
 }
 
-type KeptRead = RepeatableRead & { readonly rawHeaders: readonly string[] };
+interface KeptRead extends RepeatableRead {
+  readonly authorization: string;
+  /** Of `performance.now()`: its token needs another look then. */
+  readonly untilMs: number;
+  /** Names and values in turns. */
+  readonly rawHeaders: readonly string[];
+}
 
 /** Reads kept at most, and the characters of all of them: a hot row has few askers, and a row in full is in the cache anyway. */
 const KEPT_READS = 10_000;
@@ -54,29 +60,41 @@ export class Repeats {
   /** For as long as its token needs no other look, and not where the request says more than is compared here. */
   keep(request: IncomingMessage, read: RepeatableRead): void {
     const asked = askedBy(request);
-    const ttl = this.#identity.knownForMs?.(authorizationsOf(request)) ?? 0;
-    if (!asked || ttl <= 0 || this.#limiter.limitsReads(read.caller)) return;
+    const knownForMs = this.#identity.knownForMs?.(authorizationsOf(request)) ?? 0;
+    if (!asked || knownForMs <= 0) return;
     const headers = { ...read.headers, 'content-length': String(Buffer.byteLength(read.body)) };
-    const size = asked.key.length + read.entry.text.length + read.body.length;
-    this.#reads.set(asked.key, { ...read, rawHeaders: Object.entries(headers).flat() }, { size, ttl });
+    const { key, authorization } = asked;
+    const kept = { ...read, authorization, untilMs: performance.now() + knownForMs, rawHeaders: Object.entries(headers).flat() };
+    this.#reads.set(key, kept, { size: key.length + authorization.length + read.entry.text.length + read.body.length });
   }
 
   /** False where it has to go the usual way; nothing was done with it then. */
   answer(request: IncomingMessage, response: ServerResponse): boolean {
     const asked = askedBy(request);
     const read = asked && this.#reads.get(asked.key);
+    if (!read || read.authorization !== asked.authorization || performance.now() >= read.untilMs) return false;
     // A change of the resource files makes new ones.
-    if (!read || this.#resources.current.get(read.resource.name) !== read.resource || this.#limiter.limitsReads(read.caller)) return false;
+    if (this.#resources.current.get(read.resource.name) !== read.resource || this.#limiter.limitsReads(read.caller)) return false;
     if (Date.now() - read.currentAtMs > read.maxStalenessMs || !this.#rows.isKept(read.entry)) return false;
-    const correlationId = asked.correlationId ?? newCorrelationId();
+    const correlationId = asked.correlationId || newCorrelationId();
     if (logsAllowed(this.#log)) logAllowed({ log: this.#log.child({ correlationId }), caller: read.caller }, read.decision, 'read');
     response.writeHead(200, ['correlation-id', correlationId, ...read.rawHeaders]).end(read.body);
     return true;
   }
 }
 
+interface Asked {
+  /** The URL, `Read-Consistency` and the end of the token's signature: to hash the whole token takes a microsecond. */
+  readonly key: string;
+  readonly authorization: string;
+  /** '': none. */
+  readonly correlationId: string;
+}
+
+const KEY_SIGNATURE_CHARACTERS = 32;
+
 /** What a GET says that counts for a row; undefined where one of it is out of form, or it says what is not compared. */
-function askedBy({ method, url, rawHeaders }: IncomingMessage): { readonly key: string; readonly correlationId?: string } | undefined {
+function askedBy({ method, url, rawHeaders }: IncomingMessage): Asked | undefined {
   if (method !== 'GET') return undefined;
   let authorization = '';
   let consistency = '';
@@ -100,9 +118,10 @@ function askedBy({ method, url, rawHeaders }: IncomingMessage): { readonly key: 
       case 'if-modified-since':
       case 'range':
         return undefined;
+      default:
     }
   }
   // None of them has a line break in it.
-  const key = `${url ?? ''}\n${consistency}\n${authorization}`;
-  return correlationId === '' ? { key } : { key, correlationId };
+  const key = `${url ?? ''}\n${consistency}\n${authorization.slice(-KEY_SIGNATURE_CHARACTERS)}`;
+  return { key, authorization, correlationId };
 }

@@ -1,7 +1,7 @@
 /**
  * Reads skip the queues. Each goes through the stages of this folder: the query becomes a plan (query.ts), the caller
  * says how new the rows must be (consistency.ts, after.ts), single rows are taken from the cache or gathered (row-reader.ts,
- * row-cache.ts, coalescer.ts), pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
+ * row-cache.ts, coalescer.ts; repeats.ts before all of this), pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Store } from '../../../ports/store/port.ts';

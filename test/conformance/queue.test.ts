@@ -7,40 +7,34 @@ import { openQueueThread } from '../../ports/queue/thread.ts';
 import { bound } from '../fixtures/queues.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
-import { queueConformance } from './queue.ts';
+import { queueConformance, type QueueFixture } from './queue.ts';
 
-const onSqlite = (name: string, openAt: (url: string) => ReturnType<typeof openQueue>): void =>
-  queueConformance(
-    name,
-    async () => {
-      const folder = await makeTemporaryFolder();
-      const path = join(folder.path, 'queue.db');
-      const open = () => openAt(`sqlite:${path}`);
-      const queue = await open();
-      return {
-        queue,
-        open,
-        async deadLetters() {
-          const db = new DatabaseSync(path);
-          const rows = db.prepare('SELECT body, reason, attributes FROM queue_dead_letters ORDER BY seq').all();
-          db.close();
-          return rows.map((row) => ({
-            body: String(row['body']),
-            reason: String(row['reason']),
-            attributes: JSON.parse(String(row['attributes'])),
-          }));
-        },
-        async remove() {
-          await queue.close();
-          await folder.remove();
-        },
-      };
+async function onSqlite(openAt: (url: string) => ReturnType<typeof openQueue>): Promise<QueueFixture> {
+  const folder = await makeTemporaryFolder();
+  const path = join(folder.path, 'queue.db');
+  const open = () => openAt(`sqlite:${path}`);
+  const queue = await open();
+  return {
+    queue,
+    open,
+    async deadLetters() {
+      const db = new DatabaseSync(path);
+      const rows = db.prepare('SELECT body, reason, attributes FROM queue_dead_letters ORDER BY seq').all();
+      db.close();
+      return rows.map((row) => ({
+        body: String(row['body']),
+        reason: String(row['reason']),
+        attributes: JSON.parse(String(row['attributes'])),
+      }));
     },
-    { severalOfAGroup: true, astralCharacters: true },
-  );
+    async remove() {
+      await queue.close();
+      await folder.remove();
+    },
+  };
+}
 
-onSqlite('sqlite', openQueue);
-onSqlite('sqlite, its sends in a thread', async (url) => {
+async function withSender(url: string): ReturnType<typeof openQueue> {
   const queue = await openQueue(url);
   const sender = await openQueueThread(url);
   return {
@@ -54,7 +48,11 @@ onSqlite('sqlite, its sends in a thread', async (url) => {
       await queue.close();
     },
   };
-});
+}
+
+const SQLITE_TRAITS = { severalOfAGroup: true, astralCharacters: true };
+queueConformance('sqlite', () => onSqlite(openQueue), SQLITE_TRAITS);
+queueConformance('sqlite, its sends in a thread', () => onSqlite(withSender), SQLITE_TRAITS);
 
 describeWithServer('sqs', 'on fauxqs', ({ sqs }) => {
   queueConformance(

@@ -18,6 +18,10 @@ import { type Pipeline, startPipeline } from '../fixtures/pipeline.ts';
 import { preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
 import { describeWithServer } from '../servers.ts';
 
+/** `SPANWAY_TEST_RECORDS=20000` makes it large. A step of a rebuild has 500 records, and there are to be ten kills. */
+const RECORDS = Number(process.env['SPANWAY_TEST_RECORDS'] ?? 2000);
+const REBUILT = Math.max(6000, RECORDS);
+
 /** Writes of every kind: some rejected, some with conditions and merges, deletes, lines, two tenants. */
 function workload(count: number): Envelope[] {
   const envelopes: Envelope[] = [];
@@ -112,20 +116,20 @@ describe('a replay into the queue', () => {
   afterEach(() => pipeline.stop());
 
   it('changes no row, no version and no outcome of what was applied, and counts it', async () => {
-    const sent = workload(2000);
+    const sent = workload(RECORDS);
     await pipeline.submit(sent);
     const copy = await preparedStore(`sqlite:${pipeline.folder}/copy.db`);
     await runToEnd(partsOf(pipeline, copy), { ...SPEC, into: 'copy' });
     const before = await historyOf(pipeline.store);
     const { end } = await runToEnd(partsOf(pipeline), SPEC);
-    expect(end.counts).toEqual({ unchanged: 2000 });
+    expect(end.counts).toEqual({ unchanged: RECORDS });
     // Behind what was replayed in each shard comes one more, so it has all been applied by now.
     await pipeline.submit(Array.from({ length: 40 }, (_, i) => envelopeOf([{ op: 'delete', resource: 'orders', key: [`none${i}`] }])));
     expect((await historyOf(pipeline.store)).slice(0, before.length)).toEqual(before);
     expect((await historyOf(pipeline.store)).length).toBe(before.length + 40);
     expect(await differencesOf(pipeline.store, copy)).toEqual([]);
     await copy.close();
-  }, 120_000);
+  }, 300_000);
 
   it('applies what a file has and the ledger has not, in order, and only what is selected', async () => {
     const sent = [
@@ -278,7 +282,7 @@ function rebuilding(open: (pipeline: Pipeline) => Promise<Store & SchemaAdmin>, 
   });
 
   it('makes every table equal, row by row, though it is killed ten times', async () => {
-    const sent = workload(6000);
+    const sent = workload(REBUILT);
     const packs = Array.from({ length: 600 }, (_, i) => ({ queuedAt: new Date(i).toISOString() }));
     await applyAll(pipeline.store, sent, { batch: 50, carried: (i) => packs[Math.floor(i / 10)] });
     const { end, kills } = await runToEnd(partsOf(pipeline, target), { ...SPEC, into: 'target' }, 1);
@@ -286,7 +290,7 @@ function rebuilding(open: (pipeline: Pipeline) => Promise<Store & SchemaAdmin>, 
     const { rebuilt = 0, unchanged = 0, ...others } = end.counts;
     expect(others).toEqual({});
     // A step that was cut off before it was saved is found done.
-    expect(rebuilt + unchanged).toBe(6000);
+    expect(rebuilt + unchanged).toBe(REBUILT);
     expect(unchanged).toBeGreaterThan(0);
     expect(await differencesOf(pipeline.store, target)).toEqual([]);
     expect(await historyOf(target)).toEqual(await historyOf(pipeline.store));
@@ -295,7 +299,7 @@ function rebuilding(open: (pipeline: Pipeline) => Promise<Store & SchemaAdmin>, 
     if (!orders) return expect.unreachable('no tables');
     await target.commit([{ op: 'update', table: orders, columns: Object.keys(note), values: Object.values(note) }], { tag: 'test' });
     expect(await differencesOf(pipeline.store, target)).toMatchObject([{ table: 'orders', different: 1, examples: [['t1', 'o1']] }]);
-  }, 240_000);
+  }, 600_000);
 
   it('takes one tenant after the other, though they share commits', async () => {
     const sent = workload(200);

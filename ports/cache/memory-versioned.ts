@@ -22,8 +22,12 @@ export class MemoryVersionedValues implements VersionedValues {
   }
 
   get(key: string): Promise<string | undefined> {
+    return Promise.resolve(this.getNow(key));
+  }
+
+  getNow(key: string): string | undefined {
     const entry = this.#entries.get(key);
-    return Promise.resolve(entry && entry.expiresAt > this.#now() ? entry.value : undefined);
+    return entry && entry.expiresAt > this.#now() ? entry.value : undefined;
   }
 
   put(key: string, value: string, version: number, ttlMs: number): Promise<void> {

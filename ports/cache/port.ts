@@ -56,6 +56,8 @@ export interface BucketLevel {
  */
 export interface VersionedValues {
   get(key: string): Promise<string | undefined>;
+  /** The same at once, where the values are in this thread's memory. */
+  getNow?(key: string): string | undefined;
   /** Unless there is a newer one, or it was outdated. */
   put(key: string, value: string, version: number, ttlMs: number): Promise<void>;
   /** Values with a lower version than `version` are gone. It reaches the other threads of a process too, where the cache is one of its memory. */

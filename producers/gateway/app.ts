@@ -1,4 +1,5 @@
 /** The gateway: identity ▸ policy ▸ validation ▸ queue, statuses, and reads, as one HTTP application. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import type { Cache } from '../../ports/cache/port.ts';
 import type { QueueSender } from '../../ports/queue/port.ts';
@@ -19,7 +20,9 @@ import { PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
 import { Receipts } from './receipts.ts';
+import { Repeats } from './reads/repeats.ts';
 import { type ReadSettings, readRoutes } from './reads/routes.ts';
+import { RowCache } from './reads/row-cache.ts';
 import { Statuses } from './statuses.ts';
 import { Submissions, type SubmissionSettings } from './submissions.ts';
 import { type WriteSettings, writeRoutes } from './writes.ts';
@@ -147,6 +150,9 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     if (closing) void reply.header('connection', 'close');
     done(null, payload);
   });
+  const rowCache = new RowCache(cache, app.log);
+  const repeats = new Repeats({ resources, rows: rowCache, identity, limiter, log: app.log });
+  answerFirst(app.server, (request, response) => !closing && repeats.answer(request, response));
   app.addHook('onClose', async () => {
     await sender.drain();
     await background.settled();
@@ -181,12 +187,20 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);
       });
       writeRoutes(v1, { resources, submissions, settings });
-      readRoutes(v1, { resources, store, cache, statuses, receiptKeys: parts.receiptKeys, background, settings });
+      readRoutes(v1, { resources, store, rowCache, repeats, statuses, receiptKeys: parts.receiptKeys, background, settings });
       done();
     },
     { prefix: '/v1' },
   );
   return app;
+}
+
+/** What `answer` does not take goes on to who has listened so far. */
+function answerFirst(server: Server, answer: (request: IncomingMessage, response: ServerResponse) => boolean): void {
+  const listeners = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[];
+  server.removeAllListeners('request').on('request', (request, response) => {
+    if (!answer(request, response)) for (const listener of listeners) listener(request, response);
+  });
 }
 
 function waitOf(text: string | undefined, maxSeconds: number): number {

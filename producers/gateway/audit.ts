@@ -1,5 +1,5 @@
 /** Each decision of the gateway as a log line: who, on whose behalf, what, why. The logger adds the correlation id. */
-import type { FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 
 /** What was decided about. Never a value of a row. */
@@ -16,13 +16,13 @@ export interface Decision {
 }
 
 /** Whether such lines are written at all: what is in them need not be made where not. */
-export function logsAllowed({ log }: FastifyRequest): boolean {
+export function logsAllowed(log: FastifyBaseLogger): boolean {
   return (log as Partial<Pick<Logger, 'isLevelEnabled'>>).isLevelEnabled?.('info') ?? true;
 }
 
 /** A request that was let through: a read that is answered, or a write that the queue has, with its submission. */
 export function logAllowed(
-  request: FastifyRequest,
+  request: Pick<FastifyRequest, 'log' | 'caller'>,
   decision: Decision & { readonly submissionId?: string; readonly shard?: number },
   text: string,
 ): void {
@@ -35,7 +35,7 @@ export function logDenied(request: FastifyRequest, decision: Partial<Decision>):
 }
 
 /** `subject` is on whose behalf, `actor` the agent that acts for it, if one does. */
-function whoOf({ caller }: FastifyRequest): object {
+function whoOf({ caller }: Pick<FastifyRequest, 'caller'>): object {
   // A request whose token was refused has none.
   const { issuer, subject, tenant, client, actor } = (caller as FastifyRequest['caller'] | undefined) ?? {};
   return { issuer, subject, tenant, client, actor };

@@ -28,10 +28,14 @@ export function authorizationsOf({ rawHeaders }: IncomingMessage): readonly stri
   return rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === 'authorization');
 }
 
+export function newCorrelationId(): string {
+  return randomUUID();
+}
+
 /** The caller's Correlation-Id, or a new one. */
 export function correlationIdOf(headers: IncomingHttpHeaders): string {
   const given = headers['correlation-id'];
-  return typeof given === 'string' && isCorrelationId(given) ? given : randomUUID();
+  return typeof given === 'string' && isCorrelationId(given) ? given : newCorrelationId();
 }
 
 export function checkCorrelationId(headers: IncomingHttpHeaders): void {
@@ -49,7 +53,7 @@ export function checkContentCoding(headers: IncomingHttpHeaders): void {
   }
 }
 
-function isCorrelationId(text: string): boolean {
+export function isCorrelationId(text: string): boolean {
   return /^[A-Za-z0-9._:/+=@-]{1,128}$/.test(text);
 }
 

@@ -34,6 +34,8 @@ export interface Identity {
    * @throws RequestError (`unauthenticated`), UnavailableError when the keys cannot be fetched.
    */
   verify(authorization: readonly string[], request?: IncomingMessage): Promise<Caller>;
+  /** For how many milliseconds more such headers, and they alone, say what they said last. Absent: it takes another look each time. */
+  knownForMs?(authorization: readonly string[]): number;
 }
 
 /** Verified tokens kept, and for how long at most: so soon does a key that its issuer withdrew stop working. */
@@ -64,6 +66,7 @@ export function createIdentity(
       if (validMs > 0) verified.set(token, caller, { ttl: Math.min(KEPT_MS, validMs) });
       return caller;
     },
+    knownForMs: (authorization) => verified.getRemainingTTL(bearerOf(authorization)),
   };
 }
 

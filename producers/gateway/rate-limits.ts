@@ -32,6 +32,12 @@ export class RateLimiter {
     this.#log = log;
   }
 
+  /** Whether the reads of this caller are counted. */
+  limitsReads({ tenant, actor }: Caller): boolean {
+    const { tenantReads, callerReads, agentReads } = this.#rates(tenant);
+    return (tenantReads ?? callerReads ?? (actor === undefined ? undefined : agentReads)) !== undefined;
+  }
+
   /**
    * Takes the request from all of its buckets, and says in the answer's headers what they hold.
    * https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-11.txt

@@ -62,6 +62,17 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
         expect(await cache.versioned.get(keys[1199] ?? '')).toBeUndefined();
       });
 
+      it('gives the same at once, where they are in this thread', async ({ skip }) => {
+        const { versioned } = cache;
+        if (!versioned.getNow) return skip('they are on a server');
+        await versioned.put(key, 'value', 10, LONG_MS);
+        expect(versioned.getNow(key)).toBe('value');
+        await versioned.outdate([{ key, version: 11 }], LONG_MS);
+        expect(versioned.getNow(key)).toBeUndefined();
+        await versioned.put(`${key}s`, 'short', 10, 60);
+        await expect.poll(() => versioned.getNow?.(`${key}s`)).toBeUndefined();
+      });
+
       it('leaves a value that is as new as what outdates it', async () => {
         await cache.versioned.put(key, 'value', 10, LONG_MS);
         await cache.versioned.outdate([{ key, version: 10 }], LONG_MS);

@@ -1,15 +1,14 @@
 /**
  * Reads skip the queues. Each goes through the stages of this folder: the query becomes a plan (query.ts), the caller
  * says how new the rows must be (consistency.ts, after.ts), single rows are taken from the cache or gathered (row-reader.ts,
- * row-cache.ts, coalescer.ts), pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
+ * row-cache.ts, coalescer.ts; repeats.ts before all of this), pages are read as they are (lists.ts, cursor.ts), and of each row what policy lets see is shown (rows.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Cache } from '../../../ports/cache/port.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
-import { logAllowed, logsAllowed } from '../audit.ts';
+import { type Decision, logAllowed, logsAllowed } from '../audit.ts';
 import type { Background } from '../background.ts';
 import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';
@@ -22,7 +21,8 @@ import type { CoalescerSettings } from './coalescer.ts';
 import { type Consistency, consistencyOf, STRONG } from './consistency.ts';
 import { type Access, Lists, type ListSettings } from './lists.ts';
 import { fieldsOf, includedIn, listPlan, type PageLimits, type Query } from './query.ts';
-import { RowCache } from './row-cache.ts';
+import type { RowCache } from './row-cache.ts';
+import type { Repeats } from './repeats.ts';
 import { RowReader } from './row-reader.ts';
 import { jsonRow, type JsonRow, shownRow } from './rows.ts';
 
@@ -45,15 +45,16 @@ export function readRoutes(
   parts: {
     resources: ResourceSource;
     store: Store;
-    cache: Cache;
+    rowCache: RowCache;
+    repeats: Repeats;
     statuses: Statuses;
     receiptKeys: () => KeyRing;
     background: Background;
     settings: ReadSettings;
   },
 ): void {
-  const { resources, settings } = parts;
-  const rows = new RowReader(parts.store, new RowCache(parts.cache, app.log), parts.background, settings);
+  const { resources, repeats, settings } = parts;
+  const rows = new RowReader(parts.store, parts.rowCache, parts.background, settings);
   const lists = new Lists(parts.store, parts.receiptKeys, settings);
 
   /** What the caller may read of the resource, and how new it must be. */
@@ -109,8 +110,14 @@ export function readRoutes(
       resource: child,
       grant: authorize(request.caller, child, 'read'),
     }));
+    const decisionOn = (of: RegisteredResource, found: number): Decision => ({
+      action: 'read',
+      resource: of.name,
+      row: rowName(resource, key),
+      rows: found,
+    });
     const logRead = (of: RegisteredResource, rows: number): void => {
-      if (logsAllowed(request)) logAllowed(request, { action: 'read', resource: of.name, row: rowName(resource, key), rows }, 'read');
+      if (logsAllowed(request.log)) logAllowed(request, decisionOn(of, rows), 'read');
     };
     await waitFor(request, consistency);
     if (children.length > 0) {
@@ -122,17 +129,30 @@ export function readRoutes(
       // Of the children the row's version says nothing, so there is no ETag.
       return { ...shownRow(found.row, { resource, readable: fields, wanted }), ...found.children };
     }
-    const { text, version, readTimestamp, fromCache } = await rows.read(resource, tenant, key, consistency);
-    void reply.header('read-timestamp', readTimestamp);
-    if (resource.cache) void reply.header('cache-status', CACHE_STATUS[fromCache ?? 'none']);
+    const { text, version, readTimestamp, currentAtMs, fromCache, entry } = await rows.read(resource, tenant, key, consistency);
+    const headers = {
+      'read-timestamp': readTimestamp,
+      ...(resource.cache ? { 'cache-status': CACHE_STATUS[fromCache ?? 'none'] } : {}),
+      ...(version === undefined ? {} : { etag: etagOf(version) }),
+    };
+    void reply.headers(headers);
     logRead(resource, text === undefined ? 0 : 1);
     if (text === undefined) throw noRow(resource);
-    if (version !== undefined) {
-      void reply.header('etag', etagOf(version));
-      if (!noneMatch(request.headers, version)) return reply.code(304).send();
-    }
-    void reply.type('application/json; charset=utf-8');
-    return fields || wanted ? shownRow(JSON.parse(text) as JsonRow, { resource, readable: fields, wanted }) : text;
+    if (version !== undefined && !noneMatch(request.headers, version)) return reply.code(304).send();
+    void reply.type(JSON_TYPE);
+    const body = fields || wanted ? JSON.stringify(shownRow(JSON.parse(text) as JsonRow, { resource, readable: fields, wanted })) : text;
+    if (fromCache === 'fresh' && entry)
+      repeats.keep(request.raw, {
+        caller: request.caller,
+        resource,
+        entry,
+        currentAtMs,
+        maxStalenessMs: consistency.maxStalenessMs,
+        headers: { ...headers, 'content-type': JSON_TYPE },
+        body,
+        decision: decisionOn(resource, 1),
+      });
+    return body;
   }
 
   async function sendBatch(
@@ -155,6 +175,8 @@ export function readRoutes(
     return { items };
   }
 }
+
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** https://www.rfc-editor.org/rfc/rfc9211 */
 const CACHE_STATUS = { fresh: 'spanway; hit', stale: 'spanway; hit; detail=stale-if-error', none: 'spanway; fwd=miss' };

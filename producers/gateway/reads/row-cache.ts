@@ -17,6 +17,17 @@ export interface KnownRow {
   readonly currentAtMs: number;
 }
 
+/** What a row was taken from, in the cache's own words. */
+export interface CacheEntry {
+  readonly key: string;
+  readonly text: string;
+}
+
+/** `entry`: of a cache that can be asked at once whether it still has it. */
+export interface KeptRow extends KnownRow {
+  readonly entry: CacheEntry | undefined;
+}
+
 /** So long it is not asked after a failure: a server that hangs takes its time to fail. */
 const REST_MS = 1000;
 
@@ -32,9 +43,16 @@ export class RowCache {
   }
 
   /** `key`: tenant first. */
-  async get(resource: Resource, key: readonly Cell[]): Promise<KnownRow | undefined> {
-    const text = await this.#unlessAway(() => this.#cache.versioned.get(rowCacheKey(resource.table, key)));
-    return text === undefined ? undefined : parseEntry(this.#form(resource), text);
+  async get(resource: Resource, key: readonly Cell[]): Promise<KeptRow | undefined> {
+    const name = rowCacheKey(resource.table, key);
+    const text = await this.#unlessAway(() => this.#cache.versioned.get(name));
+    const row = text === undefined ? undefined : parseEntry(this.#form(resource), text);
+    return row && { ...row, entry: text !== undefined && this.#cache.versioned.getNow ? { key: name, text } : undefined };
+  }
+
+  /** Whether the cache has this very entry now. */
+  isKept({ key, text }: CacheEntry): boolean {
+    return this.#cache.versioned.getNow?.(key) === text;
   }
 
   /** A row that is outdated by now, or older than what is there, is not kept. Never rejects: what went wrong is logged. */

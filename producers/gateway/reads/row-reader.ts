@@ -11,12 +11,13 @@ import { UnavailableError } from '../errors.ts';
 import { Coalescer, type CoalescerSettings, type ReadRow } from './coalescer.ts';
 import type { Consistency } from './consistency.ts';
 import { withDeadline } from './deadline.ts';
-import type { KnownRow, RowCache } from './row-cache.ts';
+import type { CacheEntry, KnownRow, RowCache } from './row-cache.ts';
 import { jsonRow } from './rows.ts';
 
 /** `stale`: older than its caller asked for, and allowed while the database cannot be read. Absent: from the store. */
 export interface RowAnswer extends KnownRow {
   readonly fromCache?: 'fresh' | 'stale';
+  readonly entry?: CacheEntry | undefined;
 }
 
 interface Fill {

@@ -11,11 +11,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startLocalServers } from '../cli/local-servers/index.ts';
-import { openStore } from '../ports/store/index.ts';
 import orders from '../schemas/orders.ts';
 import { COMMIT_TIMESTAMP } from '../schemas/resource/table.ts';
 import { ownSecrets } from '../test/fixtures/real-adapters.ts';
-import { spannerUrl } from '../test/fixtures/stores.ts';
+import { preparedStore, spannerUrl } from '../test/fixtures/stores.ts';
 import { Client, type Command, prepareRoles, startDev, type Stack } from '../test/fixtures/stacks.ts';
 import { httpLoad } from './parts/http-load.ts';
 import { percentile, rate } from './parts/measure.ts';
@@ -25,6 +24,7 @@ const CALLERS = 64;
 const READS = 20_000;
 const RUNS = 3;
 const SPANNER_ROWS = 500;
+const SPANNER_WARM_UP = 1_000;
 const SPANNER_READS = 2_000;
 /** Enough of them to keep the queue and the applier busy. */
 const WRITERS = 16;
@@ -80,7 +80,7 @@ async function measureCached(say: (line: string) => void, folder: string): Promi
     const row = await stack.client.call('GET', '/v1/kept-orders/o1');
     if (row.status !== 200) throw new Error(JSON.stringify(row.body));
     const headers = { 'read-consistency': 'max-staleness=3600' };
-    const [cached, bare] = await withBaseline([JSON.stringify(row.body)], (baseline) =>
+    const [cached = Number.NaN, bare = Number.NaN] = await withBaseline([JSON.stringify(row.body)], (baseline) =>
       alternately(
         () => reads(stack.client, '/v1/kept-orders/o1', READS, headers),
         // The same request, token and all.
@@ -150,50 +150,81 @@ async function underWrites(say: (line: string) => void, stack: Stack): Promise<{
   return { quietP99Ms, busyP99Ms };
 }
 
+/** In turns, each on an emulator of its own: it gets slower with every read that it has answered. */
 async function measureSpanner(say: (line: string) => void, folder: string): Promise<Results> {
-  const { servers, missing, stop } = await startLocalServers({ only: ['spanner'], log: say });
+  const runs: { coalesced: number[]; single: number[] } = { coalesced: [], single: [] };
+  for (let run = 1; run <= RUNS; run += 1) {
+    const coalesced = await onNewSpanner(say, (url, ids) => throughGateway(join(folder, String(run)), url, ids));
+    const single = await onNewSpanner(say, oneByOne);
+    if (coalesced === undefined || single === undefined) return { figures: {}, ratios: {} };
+    runs.coalesced.push(coalesced);
+    runs.single.push(single);
+  }
+  const [coalesced, single] = [percentile(runs.coalesced, 50), percentile(runs.single, 50)];
+  say(`Spanner emulator, ${CALLERS} callers: ${coalesced.toFixed(0)} rows/s; one table.read each: ${single.toFixed(0)}/s`);
+  return { figures: { coalesced, single }, ratios: { coalescedVsSingle: coalesced / single } };
+}
+
+/** `measure` on an emulator whose orders have some rows, of these ids. Undefined where there is no emulator. */
+async function onNewSpanner(
+  say: (line: string) => void,
+  measure: (url: string, ids: readonly string[]) => Promise<number>,
+): Promise<number | undefined> {
+  const { servers, missing, stop } = await startLocalServers({ only: ['spanner'], log: () => undefined });
   try {
     if (!servers.spanner) {
       say(`not measured on Spanner's emulator, which is missing: ${JSON.stringify(missing)}`);
-      return { figures: {}, ratios: {} };
+      return undefined;
     }
     const url = spannerUrl(servers.spanner.host);
-    const roles = await prepareRoles(folder, { ...ownSecrets(), SPANWAY_STORE: url, ...QUIET });
-    const commands = (['issuer', 'gateway'] as const).map(roles.start);
-    try {
-      const client = new Client(roles.url, folder);
-      await ready(client, commands);
-      const ids = Array.from({ length: SPANNER_ROWS }, () => randomUUID());
-      const store = await openStore(url);
-      const columns = ['tenant', 'order_id', 'customer', 'status', 'total', 'updated_at'];
-      await store.commit(
-        ids.map((id) => ({
-          op: 'insert',
-          table: orders.table,
-          columns,
-          values: ['t1', id, 'customer-1', 'open', '12.5', COMMIT_TIMESTAMP],
-        })),
-        { tag: 'bench' },
-      );
-      await store.close();
-      let next = 0;
-      const id = (): string => ids[(next += 1) % ids.length] ?? '';
-      const { host, pathname } = new URL(url);
-      const [instance = '', database = ''] = pathname.slice(1).split('/');
-      const [coalesced, single] = await withBaseline(['{}', servers.spanner.host, host, instance, database], (baseline) =>
-        alternately(
-          () => reads(client, () => `/v1/orders/${id()}`, SPANNER_READS),
-          () => readsOf(baseline, () => `/single/${id()}`, SPANNER_READS, {}),
-        ),
-      );
-      say(`Spanner emulator, ${CALLERS} callers: ${coalesced.toFixed(0)} rows/s; one table.read each: ${single.toFixed(0)}/s`);
-      return { figures: { coalesced, single }, ratios: { coalescedVsSingle: coalesced / single } };
-    } finally {
-      for (const command of commands.reverse()) await command.stop();
-    }
+    const ids = Array.from({ length: SPANNER_ROWS }, () => randomUUID());
+    const store = await preparedStore(url);
+    const columns = ['tenant', 'order_id', 'customer', 'status', 'total', 'updated_at'];
+    await store.commit(
+      ids.map((id) => ({
+        op: 'insert',
+        table: orders.table,
+        columns,
+        values: ['t1', id, 'customer-1', 'open', '12.5', COMMIT_TIMESTAMP],
+      })),
+      { tag: 'bench' },
+    );
+    await store.close();
+    return await measure(url, ids);
   } finally {
     await stop();
   }
+}
+
+async function throughGateway(folder: string, url: string, ids: readonly string[]): Promise<number> {
+  await mkdir(folder, { recursive: true });
+  const roles = await prepareRoles(folder, { ...ownSecrets(), SPANWAY_STORE: url, ...QUIET });
+  const commands = (['issuer', 'gateway'] as const).map(roles.start);
+  try {
+    const client = new Client(roles.url, folder);
+    await ready(client, commands);
+    return await warmReads((amount) => reads(client, () => `/v1/orders/${pick(ids)}`, amount));
+  } finally {
+    for (const command of commands.reverse()) await command.stop();
+  }
+}
+
+async function oneByOne(url: string, ids: readonly string[]): Promise<number> {
+  const { host: project, pathname, searchParams } = new URL(url);
+  const [instance = '', database = ''] = pathname.slice(1).split('/');
+  return withBaseline(['{}', searchParams.get('emulator') ?? '', project, instance, database], (baseline) =>
+    warmReads((amount) => readsOf(baseline, () => `/single/${pick(ids)}`, amount, {})),
+  );
+}
+
+/** Of a process that is new. */
+async function warmReads(read: (amount: number) => Promise<number>): Promise<number> {
+  await read(SPANNER_WARM_UP);
+  return read(SPANNER_READS);
+}
+
+function pick(ids: readonly string[]): string {
+  return ids[Math.floor(Math.random() * ids.length)] ?? '';
 }
 
 /** Resolves once the gateway answers. Rejects where a process ends instead. */
@@ -252,15 +283,14 @@ async function readsOf(
   return perSecond;
 }
 
-async function withBaseline(args: readonly string[], work: (url: string) => Promise<number[]>): Promise<[number, number]> {
+async function withBaseline<T>(args: readonly string[], work: (url: string) => Promise<T>): Promise<T> {
   const child: ChildProcess = fork(fileURLToPath(new URL('parts/read-baseline.ts', import.meta.url)), [...args]);
   try {
     const url = await new Promise<string>((resolve, reject) => {
       child.once('message', (message) => resolve(message as string));
       child.once('exit', () => reject(new Error('the baseline has ended')));
     });
-    const [ours = Number.NaN, theirs = Number.NaN] = await work(url);
-    return [ours, theirs];
+    return await work(url);
   } finally {
     child.kill();
   }

@@ -5,7 +5,8 @@
  * `--memory N`: the worker's memory while it replays a ledger of N rows.
  */
 import { applyRecorded } from '../consumers/applier/rebuild.ts';
-import { replay, type ReplayParts, type ReplaySpec } from '../producers/replay/replay.ts';
+import { replay, type ReplayParts } from '../producers/replay/replay.ts';
+import type { ReplaySpec } from '../producers/replay/spec.ts';
 import { sendEnvelopes } from '../producers/replay/sender.ts';
 import type { Envelope } from '../schemas/envelope/envelope.ts';
 import { type Pipeline, startPipeline } from '../test/fixtures/pipeline.ts';

@@ -97,7 +97,7 @@ function rate(variable: string, meaning: string): Setting<Rate | undefined> {
 /** Every setting, in the order in which the README lists them. */
 export const SETTINGS = {
   port: integer('PORT', 8080, [0, 65535], 'Port of the gateway, and of `spanway issuer`; 0 takes a free one'),
-  host: text('SPANWAY_HOST', '127.0.0.1', 'Address the gateway listens on; 0.0.0.0 for all'),
+  host: text('SPANWAY_HOST', '127.0.0.1', 'Address that the gateway, `spanway board` and `spanway issuer` listen on; 0.0.0.0 for all'),
   dataDir: text('SPANWAY_DATA_DIR', '.spanway', 'Folder of the embedded adapters, the development keys and secrets'),
   schemas: text('SPANWAY_SCHEMAS', 'schemas', 'Folder of the resource files'),
   logLevel: choice(

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Secrets } from '../ports/secrets/port.ts';
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../schemas/envelope/ed25519.ts';
-import { type PackSigner, type PackVerifier, parseKeyRing, type SignatureAlgorithm } from '../schemas/envelope/key-ring.ts';
+import { type Signer, type Verifier, parseKeyRing, type SignatureAlgorithm } from '../schemas/envelope/key-ring.ts';
 
 /** Signs packs: the gateway has it, and with HMAC the appliers too. */
 export const PACK_KEYS = 'pack-signing-keys';
@@ -56,25 +56,22 @@ export async function followKeys<K>(
   return { current: () => ring, refresh, stop: () => clearInterval(timer) };
 }
 
-export function followSigner(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackSigner>> {
-  return followKeys<PackSigner>(secrets, PACK_KEYS, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
-}
-
-export function followSealSigner(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackSigner>> {
-  return followKeys<PackSigner>(secrets, SEAL_KEYS, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
+/** `name`: PACK_KEYS or SEAL_KEYS. */
+export function followSigner(secrets: Secrets, name: string, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<Signer>> {
+  return followKeys<Signer>(secrets, name, algorithm === 'ed25519' ? parseEd25519Signer : parseKeyRing, log);
 }
 
 /** @throws MissingSecretError, SpanwayError (`key_ring`) */
-export async function readSealVerifier(secrets: Secrets, algorithm: SignatureAlgorithm): Promise<PackVerifier> {
+export async function readSealVerifier(secrets: Secrets, algorithm: SignatureAlgorithm): Promise<Verifier> {
   return algorithm === 'ed25519'
     ? parseEd25519Verifier(SEAL_VERIFICATION_KEYS, await secrets.get(SEAL_VERIFICATION_KEYS))
     : parseKeyRing(SEAL_KEYS, await secrets.get(SEAL_KEYS));
 }
 
-export function followVerifier(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<PackVerifier>> {
+export function followVerifier(secrets: Secrets, algorithm: SignatureAlgorithm, log: Logger): Promise<Keys<Verifier>> {
   return algorithm === 'ed25519'
-    ? followKeys<PackVerifier>(secrets, PACK_VERIFICATION_KEYS, parseEd25519Verifier, log)
-    : followKeys<PackVerifier>(secrets, PACK_KEYS, parseKeyRing, log);
+    ? followKeys<Verifier>(secrets, PACK_VERIFICATION_KEYS, parseEd25519Verifier, log)
+    : followKeys<Verifier>(secrets, PACK_KEYS, parseKeyRing, log);
 }
 
 /** A line for a key ring's secret. 32 bytes: the output length of SHA-256 (RFC 2104, section 3). */

@@ -9,12 +9,17 @@ import type { Store } from '../ports/store/port.ts';
 import type { RowChange } from '../producers/replay/diff.ts';
 import { keyCells, type Selection } from '../producers/replay/select.ts';
 import type { SenderParts } from '../producers/replay/sender.ts';
-import type { PackVerifier } from '../schemas/envelope/key-ring.ts';
+import { compareInstants } from '../schemas/envelope/history.ts';
+import type { Verifier } from '../schemas/envelope/key-ring.ts';
+import { canonicalTimestamp, timestampOf } from '../schemas/resource/cells.ts';
 import type { ResourceSet } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
-import { followSigner, followVerifier } from './keys.ts';
+import { followSigner, followVerifier, PACK_KEYS } from './keys.ts';
 import { createLog } from './log.ts';
 import { ResourceFolder } from './resource-folder.ts';
+
+/** How a command exits when some letters or records did not end as they should, or what was rebuilt differs. */
+export const SOME_LEFT = 2;
 
 export interface SelectionOptions {
   readonly from?: string;
@@ -45,15 +50,15 @@ export async function withOperator<T>(config: Config, work: (parts: OperatorPart
   }
 }
 
-export interface SendingParts {
+interface SendingParts {
   readonly sender: SenderParts;
-  readonly verifier: () => PackVerifier;
+  readonly verifier: () => Verifier;
 }
 
 /** What sends to the queue in the gateway's place; it needs the secrets of both ends. Interrupted by SIGINT. */
 export async function withSending<T>(config: Config, { queue, log }: OperatorParts, work: (parts: SendingParts) => Promise<T>): Promise<T> {
   const secrets = await openSecrets(config.secrets);
-  const signer = await followSigner(secrets, config.packSignature, log);
+  const signer = await followSigner(secrets, PACK_KEYS, config.packSignature, log);
   const verifier = await followVerifier(secrets, config.packSignature, log);
   const stopping = new AbortController();
   const interrupt = (): void => stopping.abort(new ConfigError('interrupted; what was sent is on its way, and asking again is safe'));
@@ -102,7 +107,7 @@ export function timesOf({
     ...(from === undefined ? {} : { from: instantOf('--from', from) }),
     ...(to === undefined ? {} : { to: instantOf('--to', to) }),
   };
-  if (times.from !== undefined && times.to !== undefined && Date.parse(times.from) >= Date.parse(times.to))
+  if (times.from !== undefined && times.to !== undefined && compareInstants(times.from, times.to) >= 0)
     throw new ConfigError(`--from ${times.from} is not before --to ${times.to}`);
   return times;
 }
@@ -118,8 +123,8 @@ function instantOf(option: string, text: string): string {
       `${option} is ${JSON.stringify(text)}; it must be a time like 2026-11-25T02:00:00Z, or how long ago: 90m, 2h, 7d`,
     );
   }
-  // A timestamp with more digits than a Date has is taken as it is.
-  return count === undefined && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(text) ? text : new Date(ms).toISOString();
+  // A timestamp may have more digits than a Date.
+  return canonicalTimestamp(text) ?? timestampOf(ms);
 }
 
 /**

@@ -9,8 +9,9 @@ import { openCache } from '../ports/cache/index.ts';
 import type { Cache } from '../ports/cache/port.ts';
 import { openEvents } from '../ports/events/index.ts';
 import { openJobs } from '../ports/jobs/index.ts';
-import { openQueue, openQueueSender } from '../ports/queue/index.ts';
+import { openQueue } from '../ports/queue/index.ts';
 import type { QueueSender } from '../ports/queue/port.ts';
+import { openQueueSender } from '../ports/queue/sender.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
 import { MissingSecretError, type Secrets } from '../ports/secrets/port.ts';
 import { openStore } from '../ports/store/index.ts';
@@ -25,7 +26,7 @@ import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
 import { readIssuers } from './issuers.ts';
-import { followKeys, followSealSigner, followSigner, followVerifier, RECEIPT_KEYS } from './keys.ts';
+import { followKeys, followSigner, followVerifier, PACK_KEYS, RECEIPT_KEYS, SEAL_KEYS } from './keys.ts';
 import { readRates } from './rates.ts';
 
 export interface Role {
@@ -68,7 +69,7 @@ export async function openGateway(
   try {
     const rates = await readRates(config);
     const secrets = await openSecrets(config.secrets);
-    const packSigner = await followSigner(secrets, config.packSignature, log);
+    const packSigner = await followSigner(secrets, PACK_KEYS, config.packSignature, log);
     opened.push(() => packSigner.stop());
     const receiptKeys = await followKeys(secrets, RECEIPT_KEYS, parseKeyRing, log);
     opened.push(() => receiptKeys.stop());
@@ -204,7 +205,7 @@ const OUTCOME_MS = 60_000;
 
 export async function startReplayWorkerRole({ config, resources, log }: ResourceRoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
-  const signer = await followSigner(secrets, config.packSignature, log);
+  const signer = await followSigner(secrets, PACK_KEYS, config.packSignature, log);
   const jobs = await openJobs(config.jobs);
   const store = await openStore(config.store);
   const queue = await openQueue(config.queue);
@@ -247,7 +248,7 @@ interface SealingContext extends Pick<RoleContext, 'config' | 'log'> {
 /** Without its secret a worker replays and does not seal. Answers what stops it. */
 async function startSealing({ config, log, secrets, store }: SealingContext): Promise<() => Promise<void>> {
   try {
-    const signer = await followSealSigner(secrets, config.packSignature, log);
+    const signer = await followSigner(secrets, SEAL_KEYS, config.packSignature, log);
     const sealer = startSealer({ store, signer: signer.current, log, everyMs: config.sealSeconds * 1000 });
     return async () => {
       await sealer.stop();

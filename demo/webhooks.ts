@@ -5,9 +5,9 @@
 import { createRequire } from 'node:module';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { Presets, SingleBar } from 'cli-progress';
-import pRetry from 'p-retry';
 import { readConfig } from '../cli/config.ts';
 import { signDevelopmentToken } from '../cli/dev-issuer.ts';
+import { untilPasses } from '../ports/backoff.ts';
 import { canonicalTimestamp } from '../schemas/resource/cells.ts';
 
 const { values: options } = parseArgs({
@@ -53,13 +53,14 @@ async function call(
   path: string,
   init: { readonly method?: string; readonly headers?: Record<string, string>; readonly body?: string } = {},
 ): Promise<Response> {
-  return pRetry(
+  const until = performance.now() + PATIENCE_MS;
+  return untilPasses(
     async () => {
       const response = await fetch(`${url}${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
       if (response.status >= 500) throw new Error(`${init.method ?? 'GET'} ${path}: ${response.status} ${await response.text()}`);
       return response;
     },
-    { retries: Number.POSITIVE_INFINITY, minTimeout: 100, maxTimeout: 1000, maxRetryTime: PATIENCE_MS },
+    { backoff: { minMs: 100, maxMs: 1000 }, when: () => performance.now() < until },
   );
 }
 

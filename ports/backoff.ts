@@ -1,6 +1,5 @@
 /** Trying again until it passes: exponential, jittered, and it ends when the role stops. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import pRetry from 'p-retry';
 
 export interface BackoffSettings {
   readonly minMs: number;
@@ -8,13 +7,13 @@ export interface BackoffSettings {
 }
 
 interface Attempts {
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal;
   readonly backoff: BackoffSettings;
   /** Default: without end. */
   readonly max?: number;
-  /** Whether this failure is worth another try. Default: every one. */
+  /** Whether this failure is worth another try. Default: every one that is no bug of the program, a TypeError. */
   readonly when?: (error: Error) => boolean;
-  readonly onFailure: (error: Error, attempt: number) => void;
+  readonly onFailure?: (error: Error, attempt: number) => void;
 }
 
 /**
@@ -26,21 +25,26 @@ export function pauseMs({ minMs, maxMs }: BackoffSettings, failures: number): nu
 }
 
 /** @throws the last failure when it is not worth another try or the attempts are used up; the signal's reason when it aborts. */
-export function untilPasses<T>(work: () => Promise<T>, { signal, backoff, max, when, onFailure }: Attempts): Promise<T> {
-  let failures = 0;
-  const attempt = async (): Promise<T> => {
-    // p-retry's own pauses are all the same once they are at their longest.
-    if (failures > 0) await sleep(pauseMs(backoff, failures), undefined, { signal });
-    return work();
-  };
-  return pRetry(attempt, {
-    retries: max === undefined ? Number.POSITIVE_INFINITY : max - 1,
-    minTimeout: 0,
-    signal,
-    shouldRetry: ({ error }) => when?.(error) ?? true,
-    onFailedAttempt: ({ error, attemptNumber }) => {
-      failures = attemptNumber;
-      onFailure(error, attemptNumber);
-    },
-  });
+export async function untilPasses<T>(work: () => Promise<T>, attempts: Attempts): Promise<T> {
+  const { signal, backoff, max = Number.POSITIVE_INFINITY, when = () => true, onFailure } = attempts;
+  for (let failures = 1; ; failures += 1) {
+    signal?.throwIfAborted();
+    try {
+      const value = await work();
+      signal?.throwIfAborted();
+      return value;
+    } catch (thrown) {
+      signal?.throwIfAborted();
+      const error = thrown instanceof Error ? thrown : new TypeError(`what was thrown is no error: ${String(thrown)}`);
+      onFailure?.(error, failures);
+      signal?.throwIfAborted();
+      if (failures >= max || isBug(error) || !when(error)) throw error;
+    }
+    await sleep(pauseMs(backoff, failures), undefined, signal && { signal }).catch(() => undefined);
+  }
+}
+
+/** No other try mends it. What `fetch` throws of a network is a TypeError too, with a cause. */
+function isBug(error: Error): boolean {
+  return error instanceof TypeError && error.cause === undefined;
 }

@@ -16,7 +16,7 @@ interface Sample {
   readonly liveBytes?: number;
 }
 
-export interface MemoryFigures {
+interface MemoryFigures {
   readonly startMiB: number;
   readonly peakOfFirstHalfMiB: number;
   readonly peakMiB: number;

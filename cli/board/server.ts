@@ -13,7 +13,7 @@ import { type Identity, MAX_TOKEN_BYTES } from '../../producers/gateway/identity
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { isWish, signInPage, steerPage } from './pages.ts';
 
-export interface BoardParts {
+interface BoardParts {
   readonly board: JobsBoard;
   readonly identity: Identity;
   /** The scope of operators. */
@@ -120,7 +120,7 @@ export async function buildBoard({ board, identity, scope, secure, log }: BoardP
     reply.status(status);
     if (status === 401) reply.header('www-authenticate', 'Bearer');
     if (request.headers.accept?.includes('text/html') === true) return html(reply, signInPage(pathOf(to), message, scope));
-    return reply.type('application/problem+json').send({ type: 'about:blank', title: TITLES[status], status, detail: message });
+    return problem(reply, status, message);
   }
 
   app.get('/healthz', { config: { open: true } }, () => ({ status: 'ok' }));
@@ -158,7 +158,7 @@ export async function buildBoard({ board, identity, scope, secure, log }: BoardP
     const wish = request.body instanceof URLSearchParams ? request.body.get('wish') : null;
     const job = await board.jobs.get(id);
     if (!job) return reply.callNotFound();
-    if (!isWish(wish)) return reply.status(400).send({ status: 400, detail: 'wish must be pause, resume or cancel' });
+    if (!isWish(wish)) return problem(reply, 400, 'wish must be pause, resume or cancel');
     await board.jobs.steer(id, wish);
     return reply.redirect(`${STEER_PATH}${encodeURIComponent(id)}`, 303);
   });
@@ -167,7 +167,12 @@ export async function buildBoard({ board, identity, scope, secure, log }: BoardP
   return app;
 }
 
-const TITLES = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
+const TITLES = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
+
+/** https://www.rfc-editor.org/rfc/rfc9457#section-3.1 */
+function problem(reply: FastifyReply, status: keyof typeof TITLES, detail: string): FastifyReply {
+  return reply.status(status).type('application/problem+json').send({ type: 'about:blank', title: TITLES[status], status, detail });
+}
 
 function html(reply: FastifyReply, page: string): FastifyReply {
   return reply.type('text/html; charset=utf-8').send(page);
@@ -191,9 +196,10 @@ function isForged(request: FastifyRequest): boolean {
   return !isSafe(request) && origin !== undefined && URL.parse(origin)?.host !== host;
 }
 
-/** A path of this server, and nothing that leads elsewhere. */
+/** A path of this server, and nothing that leads elsewhere, or back to the sign-in. */
 function pathOf(to: string): string {
-  return /^\/(?![/\\])[\w\-./?&=%:]*$/.test(to) && !to.startsWith('/log') ? to : '/';
+  const isPath = /^\/(?![/\\])[\w\-./?&=%:]*$/.test(to);
+  return isPath && !['/login', '/logout'].includes(to.split('?', 1)[0] ?? '') ? to : '/';
 }
 
 function whoOf({ issuer, subject, tenant }: Caller): object {

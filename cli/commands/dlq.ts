@@ -21,6 +21,7 @@ import {
   printJson,
   selectionOf,
   type SelectionOptions,
+  SOME_LEFT,
   withOperator,
   withSending,
 } from '../operator.ts';
@@ -43,9 +44,6 @@ export interface PurgeOptions extends ListOptions {
   readonly all: boolean;
   readonly as?: string;
 }
-
-/** Some letters were not done with. */
-const SOME_LEFT = 2;
 
 export async function dlqList(config: Config, options: ListOptions): Promise<void> {
   await withOperator(config, async (parts) => {

@@ -1,7 +1,7 @@
 /** `spanway jobs list|show|pause|resume|cancel`: replays that run, wait or have ended. */
 import { boardPathOf, hasBoard, openJobs } from '../../ports/jobs/index.ts';
 import type { Job, Jobs, Wish } from '../../ports/jobs/port.ts';
-import type { ReplayProgress } from '../../producers/replay/replay.ts';
+import type { ReplayProgress } from '../../producers/replay/spec.ts';
 import type { Config } from '../config.ts';
 import { note, print, printJson } from '../operator.ts';
 

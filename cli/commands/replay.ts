@@ -11,8 +11,8 @@ import { readEntries } from '../../producers/replay/attempts.ts';
 import { ReplayError } from '../../producers/replay/errors.ts';
 import { readLines } from '../../producers/replay/file.ts';
 import { readHistory } from '../../producers/replay/history.ts';
-import type { ReplayProgress, ReplaySpec } from '../../producers/replay/replay.ts';
 import { isSelected, rangeOf, type Selection } from '../../producers/replay/select.ts';
+import type { ReplayProgress, ReplaySpec } from '../../producers/replay/spec.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
 import { boardLink } from './jobs.ts';
@@ -25,6 +25,7 @@ import {
   printJson,
   selectionOf,
   type SelectionOptions,
+  SOME_LEFT,
   withOperator,
 } from '../operator.ts';
 import { applySchema } from '../provision.ts';
@@ -39,8 +40,6 @@ export interface ReplayOptions extends SelectionOptions {
   readonly as?: string;
 }
 
-/** Some records did not end as they should, or a table differs. */
-const SOME_LEFT = 2;
 const LOOK_MS = 500;
 /** How long a job may wait before its user is told what may be missing. */
 const PATIENCE_MS = 5000;

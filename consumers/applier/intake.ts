@@ -7,14 +7,14 @@ import { LRUCache } from 'lru-cache';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Delivery } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
+import type { Verifier } from '../../schemas/envelope/key-ring.ts';
 import { openPack } from '../../schemas/envelope/pack.ts';
 import { PackError } from '../../schemas/errors.ts';
 
 export interface PackKeys {
-  readonly current: () => PackVerifier;
+  readonly current: () => Verifier;
   /** Reads them again. What it throws means that they could not be read. */
-  readonly refresh: () => Promise<PackVerifier>;
+  readonly refresh: () => Promise<Verifier>;
 }
 
 export interface IntakeSettings {
@@ -61,7 +61,7 @@ export class Intake {
     if (error) void this.#hold(delivery, error);
   }
 
-  #open(delivery: Delivery, keys: PackVerifier): PackError | undefined {
+  #open(delivery: Delivery, keys: Verifier): PackError | undefined {
     let envelopes: readonly Envelope[];
     try {
       envelopes = openPack(delivery.data, delivery.attributes, keys);

@@ -4,8 +4,8 @@
  */
 import type { StoreMutation, StoreTransaction } from '../../ports/store/port.ts';
 import { compareInstants } from '../../schemas/envelope/history.ts';
-import { Holds, type Turn } from '../../schemas/envelope/holds.ts';
-import type { LedgerEntry, Verdict } from '../../schemas/envelope/ledger.ts';
+import { Holds } from '../../schemas/envelope/holds.ts';
+import type { LedgerEntry, Turn, Verdict } from '../../schemas/envelope/ledger.ts';
 import type { Work } from './work.ts';
 
 export class WaitingLine {

@@ -6,7 +6,7 @@ import {
   PutEventsCommand,
   type PutEventsRequestEntry,
 } from '@aws-sdk/client-eventbridge';
-import pRetry, { AbortError, type Options as RetryOptions } from 'p-retry';
+import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import { PortUnavailableError } from '../errors.ts';
 import type { Provisionable } from '../queue/port.ts';
 import { makeClient, readEventBridgeUrl } from './eventbridge-config.ts';
@@ -23,8 +23,11 @@ export const EVENTBRIDGE_CAPABILITIES: EventsCapabilities = Object.freeze({
 /** Requests of one `send` under way at once. A commit of 500 submissions is 50 requests. */
 const PARALLEL = 4;
 
-/** Six tries in about 3 to 6 s if they fail at once, and none begun after 15 s; each wait is stretched by a random factor of 1 to 2. */
-const RETRY: RetryOptions = { retries: 5, minTimeout: 100, factor: 2, maxTimeout: 2_000, randomize: true, maxRetryTime: 15_000 };
+/** Tries of a request: about 3 to 6 s if they fail at once. */
+const MAX_TRIES = 6;
+const BACKOFF: BackoffSettings = { minMs: 200, maxMs: 4000 };
+/** A failure later than this is not tried again. */
+const PATIENCE_MS = 15_000;
 
 /**
  * What no repetition mends, as an exception of the request or as the code of an entry. All else is tried again, an
@@ -52,12 +55,12 @@ export class EventBridgeEvents implements Events, Provisionable {
   readonly capabilities = EVENTBRIDGE_CAPABILITIES;
   readonly #client: EventBridgeClient;
   readonly #bus: string;
-  readonly #retry: RetryOptions;
+  readonly #backoff: BackoffSettings;
 
-  constructor(client: EventBridgeClient, bus: string, retry: RetryOptions = RETRY) {
+  constructor(client: EventBridgeClient, bus: string, backoff: BackoffSettings = BACKOFF) {
     this.#client = client;
     this.#bus = bus;
-    this.#retry = retry;
+    this.#backoff = backoff;
   }
 
   async send(events: readonly OutcomeEvent[]): Promise<void> {
@@ -84,21 +87,25 @@ export class EventBridgeEvents implements Events, Provisionable {
 
   /** Sends the entries, then those that failed, and so on; tells how many are left if it gives up. */
   async #put(entries: readonly PutEventsRequestEntry[]): Promise<{ left: number; error: unknown } | undefined> {
+    const until = performance.now() + PATIENCE_MS;
     let left = entries;
+    let isHopeless = false;
+    const put = async (): Promise<void> => {
+      const answer = await this.#client.send(new PutEventsCommand({ Entries: [...left] })).catch((error: unknown) => {
+        isHopeless = error instanceof Error && HOPELESS.has(error.name);
+        throw error;
+      });
+      const results = answer.Entries ?? [];
+      // Answers stand in the order of the entries; one without an answer is not known to be accepted.
+      left = left.filter((_, index) => results[index]?.EventId === undefined);
+      const failed = results.filter((result) => result.EventId === undefined);
+      if (left.length === 0) return;
+      // Others of the request may yet pass, so only a request of hopeless entries ends it.
+      isHopeless = failed.length > 0 && failed.every((result) => HOPELESS.has(result.ErrorCode ?? ''));
+      throw new Error(`${failed[0]?.ErrorCode ?? 'no answer'}: ${failed[0]?.ErrorMessage ?? 'an entry was not answered'}`);
+    };
     try {
-      await pRetry(async () => {
-        const answer = await this.#client.send(new PutEventsCommand({ Entries: [...left] })).catch((error: unknown) => {
-          throw error instanceof Error && HOPELESS.has(error.name) ? new AbortError(error) : asError(error);
-        });
-        const results = answer.Entries ?? [];
-        // Answers stand in the order of the entries; one without an answer is not known to be accepted.
-        left = left.filter((_, index) => results[index]?.EventId === undefined);
-        const failed = results.filter((result) => result.EventId === undefined);
-        if (left.length === 0) return;
-        const error = new Error(`${failed[0]?.ErrorCode ?? 'no answer'}: ${failed[0]?.ErrorMessage ?? 'an entry was not answered'}`);
-        // Others of the request may yet pass, so only a request of hopeless entries ends it.
-        throw failed.length > 0 && failed.every((result) => HOPELESS.has(result.ErrorCode ?? '')) ? new AbortError(error) : error;
-      }, this.#retry);
+      await untilPasses(put, { max: MAX_TRIES, backoff: this.#backoff, when: () => !isHopeless && performance.now() < until });
       return undefined;
     } catch (error) {
       return { left: left.length, error };
@@ -181,6 +188,5 @@ export function entryBytes(entry: PutEventsRequestEntry): number {
   return texts.reduce((sum, text) => sum + Buffer.byteLength(text ?? ''), time);
 }
 
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 const messageOf = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 const isNamed = (error: unknown, name: string): boolean => error instanceof Error && error.name === name;

@@ -6,7 +6,7 @@ import type { QueueSender } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
 import { readReceiptId } from '../../schemas/envelope/ids.ts';
-import type { KeyRing, PackSigner } from '../../schemas/envelope/key-ring.ts';
+import type { KeyRing, Signer } from '../../schemas/envelope/key-ring.ts';
 import { ATTRIBUTES_BYTES } from '../../schemas/envelope/pack.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { Background } from './background.ts';
@@ -34,7 +34,7 @@ export interface GatewayParts {
   readonly cache: Cache;
   readonly resources: ResourceSource;
   readonly identity: Identity;
-  readonly packSigner: () => PackSigner;
+  readonly packSigner: () => Signer;
   readonly receiptKeys: () => KeyRing;
   readonly log: FastifyBaseLogger;
   /** Hears of what goes on after an answer; needed where the process does not. A stop waits for it. */

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { QueueEntry, QueueSender, SendResult } from '../../ports/queue/port.ts';
-import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
+import type { Signer } from '../../schemas/envelope/key-ring.ts';
 import { ATTRIBUTES_BYTES, encodePack } from '../../schemas/envelope/pack.ts';
 import { UnavailableError } from './errors.ts';
 
@@ -40,7 +40,7 @@ interface Pending {
 
 export class PackSender {
   readonly #queue: QueueSender;
-  readonly #signer: () => PackSigner;
+  readonly #signer: () => Signer;
   readonly #settings: PackSenderSettings;
   /** Shards that have something to send and nothing under way, in the order in which they became so. */
   readonly #ready = new Set<number>();
@@ -55,7 +55,7 @@ export class PackSender {
   #linger: NodeJS.Timeout | undefined;
   #idle: (() => void) | undefined;
 
-  constructor(queue: QueueSender, signer: () => PackSigner, settings: PackSenderSettings) {
+  constructor(queue: QueueSender, signer: () => Signer, settings: PackSenderSettings) {
     this.#queue = queue;
     this.#signer = signer;
     this.#settings = settings;

@@ -6,7 +6,7 @@ import { HOLD_COST } from '../../schemas/envelope/holds.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
-import { timestampNow } from '../../schemas/resource/cells.ts';
+import { timestampOf } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { logAllowed } from './audit.ts';
@@ -106,7 +106,7 @@ export class Submissions {
     checkMutationCost(parts, this.#settings.maxCommitMutations);
     const lead = parts[0] as (typeof parts)[number];
     // As the ledger gives it back.
-    const acceptedAt = timestampNow();
+    const acceptedAt = timestampOf();
     const envelope: Envelope = {
       specversion: '1.0',
       id: submissionId,

@@ -1,6 +1,7 @@
 /** Whether two databases hold the same rows. */
 import type { Store } from '../../ports/store/port.ts';
 import type { Cell, TableDefinition } from '../../schemas/resource/table.ts';
+import { scanPages } from './scan.ts';
 
 export interface TableDifference {
   readonly table: string;
@@ -20,12 +21,13 @@ const MAX_EXAMPLES = 10;
 /** Row by row, every column that is no generated one. `tenant`: of this one alone. */
 export async function compareTable(source: Store, target: Store, table: TableDefinition, tenant?: string): Promise<TableDifference> {
   const columns = table.columns.filter(({ generatedAs }) => generatedAs === undefined).map(({ name }) => name);
+  const range = { prefix: tenant === undefined ? [] : [tenant], limit: PAGE_ROWS };
   const examples: (readonly Cell[])[] = [];
   let [rows, missing, different, extra] = [0, 0, 0, 0];
   const note = (key: readonly Cell[]): void => {
     if (examples.length < MAX_EXAMPLES) examples.push(key);
   };
-  for await (const page of pagesOf(source, table, columns, tenant)) {
+  for await (const page of scanPages(source, table, range, columns)) {
     const keys = page.map((row) => row.slice(0, table.primaryKey.length));
     const found = await target.read(table, keys, columns);
     page.forEach((row, i) => {
@@ -37,7 +39,7 @@ export async function compareTable(source: Store, target: Store, table: TableDef
       note(keys[i] ?? []);
     });
   }
-  for await (const page of pagesOf(target, table, [], tenant)) {
+  for await (const page of scanPages(target, table, range)) {
     const found = await source.read(table, page, []);
     page.forEach((key, i) => {
       if (found[i]) return;
@@ -46,23 +48,4 @@ export async function compareTable(source: Store, target: Store, table: TableDef
     });
   }
   return { table: table.name, rows, missing, different, extra, examples };
-}
-
-/** Rows as the cells of their key, then of `columns`. */
-async function* pagesOf(
-  store: Store,
-  table: TableDefinition,
-  columns: readonly string[],
-  tenant: string | undefined,
-): AsyncGenerator<readonly (readonly Cell[])[]> {
-  const prefix = tenant === undefined ? [] : [tenant];
-  let after: readonly Cell[] | undefined;
-  for (;;) {
-    const range = { prefix, ...(after ? { after } : {}), limit: PAGE_ROWS };
-    const rows = await store.scan(table, range, [...table.primaryKey, ...columns]);
-    if (rows.length > 0) yield rows;
-    const last = rows.at(-1);
-    if (!last || rows.length < PAGE_ROWS) return;
-    after = last.slice(0, table.primaryKey.length);
-  }
 }

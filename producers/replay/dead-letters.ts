@@ -5,13 +5,13 @@
 import type { DeadLetter as QueueLetter, HoldsDeadLetters } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import { checkEnvelope, type Envelope, type HistoryPlace } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord, placeOf } from '../../schemas/envelope/history.ts';
+import { compareInstants, type HistoryRecord, isWithin, placeOf } from '../../schemas/envelope/history.ts';
 import { Holds } from '../../schemas/envelope/holds.ts';
 import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, PARKED, readLedgerEntry, type Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
-import type { Cell } from '../../schemas/resource/table.ts';
 import { attemptsOf, isStanding, readEntries } from './attempts.ts';
 import { readHistory } from './history.ts';
+import { scanPages } from './scan.ts';
 import { isSelected, rangeOf, type Selection } from './select.ts';
 
 interface Letter {
@@ -138,14 +138,8 @@ export async function* parkedLetters(store: Store, selection: LetterSelection): 
 
 async function parkedIds(store: Store): Promise<readonly string[]> {
   const found: { readonly id: string; readonly at: string }[] = [];
-  let after: readonly Cell[] | undefined;
-  for (;;) {
-    const rows = await store.scan(PARKED, { prefix: [], ...(after ? { after } : {}), limit: PARKED_IDS }, ['parked_id', 'parked_at']);
+  for await (const rows of scanPages(store, PARKED, { prefix: [], limit: PARKED_IDS }, ['parked_at']))
     for (const [id, at] of rows as readonly (readonly string[])[]) found.push({ id: id ?? '', at: at ?? '' });
-    const last = rows.at(-1);
-    if (!last || rows.length < PARKED_IDS) break;
-    after = last.slice(0, 1);
-  }
   return found.sort((a, b) => compareInstants(a.at, b.at)).map(({ id }) => id);
 }
 
@@ -203,11 +197,10 @@ function isMessageId(id: string): boolean {
 
 /** A message counts by any of its envelopes; one that cannot be read, only where no envelope is asked for. */
 function isLetterSelected(letter: MessageLetter, selection: LetterSelection): boolean {
-  const { reason, from, to, ids, tenant, resource, correlationId, submissionId } = selection;
+  const { reason, ids, tenant, resource, correlationId, submissionId } = selection;
   if (ids !== undefined && !ids.includes(letter.id)) return false;
   if (reason !== undefined && letter.reason !== reason) return false;
-  if (from !== undefined && Date.parse(letter.at) < Date.parse(from)) return false;
-  if (to !== undefined && Date.parse(letter.at) >= Date.parse(to)) return false;
+  if (!isWithin(letter.at, selection)) return false;
   if (tenant === undefined && resource === undefined && correlationId === undefined && submissionId === undefined) return true;
   return letter.envelopes.some((envelope) => isMeant(envelope, selection));
 }

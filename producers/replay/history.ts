@@ -15,7 +15,7 @@ import {
   TIME_SHARDS,
 } from '../../schemas/envelope/history.ts';
 import { correlationMark } from '../../schemas/envelope/ids.ts';
-import type { Cell } from '../../schemas/resource/table.ts';
+import { scanPages } from './scan.ts';
 
 export interface HistoryRange {
   /** Commits from this time on, RFC 3339 in UTC; absent: from the first. */
@@ -128,26 +128,19 @@ async function* readShard(store: Store, shard: string, range: HistoryRange): Asy
   const { aggregates, correlationId, refused = false } = range;
   const mark = correlationId === undefined ? undefined : correlationMark(correlationId);
   const columns = [
-    'committed_at',
-    'first_submission_id',
     ...(aggregates === undefined ? [] : ['aggregates']),
     ...(mark === undefined ? [] : ['correlations']),
     ...(refused ? ['refusals'] : []),
   ];
   const from = range.after?.committedAt ?? range.from;
-  let after: readonly Cell[] | undefined;
-  for (;;) {
-    const rows = await store.scan(
-      COMMITS,
-      {
-        prefix: [shard],
-        ...(after ? { after } : from === undefined ? {} : { from: [shard, from] }),
-        ...(range.to === undefined ? {} : { before: [shard, range.to] }),
-        limit: PAGE_ROWS,
-      },
-      columns,
-    );
-    for (const [committedAt, commit, ...rest] of rows) {
+  const wanted = {
+    prefix: [shard],
+    ...(from === undefined ? {} : { from: [shard, from] }),
+    ...(range.to === undefined ? {} : { before: [shard, range.to] }),
+    limit: PAGE_ROWS,
+  };
+  for await (const rows of scanPages(store, COMMITS, wanted, columns)) {
+    for (const [, committedAt, commit, ...rest] of rows) {
       const key = { committedAt: committedAt as string, commit: commit as string };
       if (range.after && compareKeys(key, range.after) <= 0) continue;
       if (aggregates && !(rest[0] as readonly string[]).some((aggregate) => aggregates.has(aggregate))) continue;
@@ -157,10 +150,8 @@ async function* readShard(store: Store, shard: string, range: HistoryRange): Asy
       if (refused && rest.at(-1) === null) continue;
       yield key;
     }
-    const last = rows.at(-1);
-    if (!last || rows.length < PAGE_ROWS) return undefined;
-    after = [shard, ...last.slice(0, 2)];
   }
+  return undefined;
 }
 
 function compareKeys(a: CommitKey, b: CommitKey): number {

@@ -5,7 +5,7 @@
 import type { Envelope, HistoryPlace } from '../../schemas/envelope/envelope.ts';
 import { type CommitKey, comparePlaces } from '../../schemas/envelope/history.ts';
 import type { Outcome, Reason, Verdict } from '../../schemas/envelope/ledger.ts';
-import type { PackVerifier } from '../../schemas/envelope/key-ring.ts';
+import type { Verifier } from '../../schemas/envelope/key-ring.ts';
 import { openPack } from '../../schemas/envelope/pack.ts';
 import { PackError } from '../../schemas/errors.ts';
 import { type Awaited, awaitOutcomes, readEntries, verdictOn } from './attempts.ts';
@@ -27,7 +27,7 @@ import { messageBytes, sendEnvelopes, type SenderParts } from './sender.ts';
 export interface RedriveParts extends DeadLetterParts {
   readonly sender: SenderParts;
   /** Of packs that were parked: they are sent on under a new signature only if theirs holds now. */
-  readonly verifier: () => PackVerifier;
+  readonly verifier: () => Verifier;
 }
 
 export interface RedriveOptions {

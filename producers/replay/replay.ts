@@ -6,57 +6,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Store } from '../../ports/store/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import type { CommitKey, HistoryRecord } from '../../schemas/envelope/history.ts';
+import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import type { Verdict } from '../../schemas/envelope/ledger.ts';
 import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import { awaitOutcomes, readEntries, verdictOn } from './attempts.ts';
 import { ReplayError } from './errors.ts';
-import type { Selection } from './select.ts';
 import { messageBytes, sendEnvelopes, type SenderParts } from './sender.ts';
+import { REPLAY_RESULTS, type ReplayProblem, type ReplayProgress, type ReplayResult, type ReplaySpec } from './spec.ts';
 import { type Step, stepsOfFile, stepsOfHistory } from './steps.ts';
-
-export interface ReplaySpec {
-  readonly selection: Selection;
-  /** JSON lines as `spanway export` writes them, where the worker runs; in place of the ledger. */
-  readonly file?: string;
-  /** URL of the database to rebuild into; in place of the queue. */
-  readonly into?: string;
-  /** Records a second at most. */
-  readonly rate?: number;
-  readonly by: string;
-}
-
-/**
- * What is counted. `unchanged`: it had its outcome. `left_out`: it was not applied there, and has no outcome here; sending
- * such a one is an operator's decision. `unsettled`: its outcome did not come in time; it is on its way.
- */
-const REPLAY_RESULTS = ['applied', 'rejected', 'dead_lettered', 'unchanged', 'left_out', 'unsettled', 'rebuilt', 'failed'] as const;
-export type ReplayResult = (typeof REPLAY_RESULTS)[number];
-
-/** A checkpoint, and what is shown of a running replay. JSON. */
-export interface ReplayProgress {
-  readonly counts: Readonly<Partial<Record<ReplayResult, number>>>;
-  /** Commit timestamp when it began, whichever worker did: what was applied since is none of it. */
-  readonly startedAt: string;
-  /** Commit timestamp of the first record, from which `fraction` counts. */
-  readonly firstAt?: string;
-  /** Ids that had no outcome when the step under way began, so that a step done again counts them as the first time. */
-  readonly open?: readonly string[];
-  /** The last commit that is done. */
-  readonly after?: CommitKey;
-  /** Lines of the file that are done. */
-  readonly lines?: number;
-  /** 0 to 1, of the time that is replayed; absent where it is not known. */
-  readonly fraction?: number;
-  /** Of the first ones that were not applied. */
-  readonly problems: readonly ReplayProblem[];
-}
-
-export interface ReplayProblem {
-  readonly submissionId: string;
-  readonly result: ReplayResult;
-  readonly why?: string;
-}
 
 export interface ReplayParts {
   readonly store: Store;

@@ -1,10 +1,10 @@
 /** Envelopes to the queue as the gateway sends them: packs by shard, signed, each shard in its order. */
 import { randomUUID } from 'node:crypto';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
-import type { Queue, QueueEntry } from '../../ports/queue/port.ts';
+import type { QueueEntry, QueueSender } from '../../ports/queue/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
-import type { PackSigner } from '../../schemas/envelope/key-ring.ts';
+import type { Signer } from '../../schemas/envelope/key-ring.ts';
 import { SpanwayError } from '../../schemas/errors.ts';
 import { ATTRIBUTES_BYTES, encodePack, envelopeText } from '../../schemas/envelope/pack.ts';
 
@@ -19,8 +19,8 @@ export interface SenderSettings {
 }
 
 export interface SenderParts {
-  readonly queue: Queue;
-  readonly signer: () => PackSigner;
+  readonly queue: Pick<QueueSender, 'capabilities' | 'send'>;
+  readonly signer: () => Signer;
   readonly settings: SenderSettings;
   readonly signal: AbortSignal;
   readonly onFailure: (error: Error, attempt: number) => void;

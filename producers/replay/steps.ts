@@ -5,8 +5,8 @@ import type { ResourceSet } from '../../schemas/resource/registry.ts';
 import { ReplayError } from './errors.ts';
 import { readLines } from './file.ts';
 import { lastCommitBefore, readHistory } from './history.ts';
-import type { ReplayProblem, ReplayProgress, ReplaySpec } from './replay.ts';
 import { isSelected, rangeOf } from './select.ts';
+import type { ReplayProblem, ReplayProgress, ReplaySpec } from './spec.ts';
 
 const STEP_RECORDS = 500;
 /** Commits of a step, though nothing in them is meant: so a long search is checkpointed, and can be paused, too. */

@@ -1,6 +1,6 @@
 /** One write's whole story, out of what the ledger, its history and the dead letters have. */
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { compareInstants, type HistoryRecord } from '../../schemas/envelope/history.ts';
+import { compareInstants, type HistoryRecord, isWithin } from '../../schemas/envelope/history.ts';
 import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
 import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Job } from '../../ports/jobs/port.ts';
@@ -8,8 +8,8 @@ import { eventIdOf } from '../../schemas/envelope/ids.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
-import type { ReplayProgress, ReplaySpec } from './replay.ts';
 import { isSelected, rangeOf, type Selection } from './select.ts';
+import type { ReplayProgress, ReplaySpec } from './spec.ts';
 
 export interface Step {
   /** RFC 3339; absent where no clock of the pipeline's record has it. */
@@ -160,12 +160,10 @@ function hasReplayed({ spec, progress }: Job, attempts: readonly HistoryRecord[]
   const { selection, file } = spec as Partial<ReplaySpec>;
   const { after } = (progress ?? {}) as Partial<ReplayProgress>;
   if (!selection || file !== undefined || !after) return false;
-  const { from, to } = selection;
   return attempts.some(
     (record) =>
       isSelected(record, selection) &&
-      (from === undefined || compareInstants(record.committedAt, from) >= 0) &&
-      (to === undefined || compareInstants(record.committedAt, to) < 0) &&
+      isWithin(record.committedAt, selection) &&
       compareInstants(record.committedAt, after.committedAt) <= 0,
   );
 }

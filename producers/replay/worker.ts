@@ -6,7 +6,8 @@ import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import type { JobRun, Jobs, RunningWorker } from '../../ports/jobs/port.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import { type RebuildResult, replay, type ReplayParts, type ReplayProgress, type ReplaySpec } from './replay.ts';
+import { type RebuildResult, replay, type ReplayParts } from './replay.ts';
+import type { ReplayProgress, ReplaySpec } from './spec.ts';
 
 export interface ReplayWorkerParts {
   readonly jobs: Jobs;

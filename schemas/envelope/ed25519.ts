@@ -1,13 +1,13 @@
 /** Packs signed with Ed25519 (RFC 8032): the gateway alone can sign, and the appliers can only check. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
-import { type PackSigner, type PackVerifier, parseKeys, type SignedParts } from './key-ring.ts';
+import { type Signer, type Verifier, parseKeys, type SignedParts } from './key-ring.ts';
 
 interface Key {
   readonly id: string;
   readonly key: KeyObject;
 }
 
-export class Ed25519Signer implements PackSigner {
+export class Ed25519Signer implements Signer {
   readonly algorithm = 'ed25519';
   readonly #key: Key;
 
@@ -20,7 +20,7 @@ export class Ed25519Signer implements PackSigner {
   }
 }
 
-export class Ed25519Verifier implements PackVerifier {
+export class Ed25519Verifier implements Verifier {
   readonly algorithm = 'ed25519';
   readonly #keys: ReadonlyMap<string, KeyObject>;
 

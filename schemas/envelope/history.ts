@@ -68,3 +68,8 @@ export function compareInstants(a: string, b: string): number {
   const [left, right] = [a.slice(0, -1), b.slice(0, -1)];
   return left < right ? -1 : left > right ? 1 : 0;
 }
+
+/** From `from` on and before `to`, which have no zeros at the end of a second's digits; each where it is given. */
+export function isWithin(at: string, { from, to }: { readonly from?: string; readonly to?: string }): boolean {
+  return (from === undefined || compareInstants(at, from) >= 0) && (to === undefined || compareInstants(at, to) < 0);
+}

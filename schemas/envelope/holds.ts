@@ -4,7 +4,7 @@
  */
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
-import { LEDGER_DAYS } from './ledger.ts';
+import { LEDGER_DAYS, type Turn } from './ledger.ts';
 
 /** One row for each aggregate that waits, gone when its last dead letter is settled. */
 export const HOLDS: TableDefinition = {
@@ -23,14 +23,6 @@ export const HOLDS: TableDefinition = {
 
 /** What Spanner counts for a submission that may open a hold, or take a turn. */
 export const HOLD_COST = mutationCost(HOLDS, { columns: HOLDS.columns.length });
-
-/** A dead letter's place in a hold. */
-export interface Turn {
-  /** The hold's id, which is that of its first dead letter. */
-  readonly hold: string;
-  /** From 1. */
-  readonly number: number;
-}
 
 interface HoldState {
   readonly id: string;
@@ -108,7 +100,7 @@ export class Holds {
     return turn.number > (this.#now.get(aggregate)?.next ?? turn.number);
   }
 
-  isOpen(aggregate: string, turn: Turn): boolean {
+  #isOpen(aggregate: string, turn: Turn): boolean {
     const hold = this.#now.get(aggregate);
     return hold?.id === turn.hold && turn.number >= hold.next && !hold.passed.includes(turn.number);
   }
@@ -124,7 +116,7 @@ export class Holds {
   /** The dead letter of this turn is one no more. The hold ends with its last one. */
   pass(aggregate: string, turn: Turn): void {
     const hold = this.#now.get(aggregate);
-    if (!hold || !this.isOpen(aggregate, turn)) return;
+    if (!hold || !this.#isOpen(aggregate, turn)) return;
     const passed = new Set([...hold.passed, turn.number]);
     let { next } = hold;
     while (passed.delete(next)) next += 1;

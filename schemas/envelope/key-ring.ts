@@ -8,20 +8,20 @@ export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
 export type SignedParts = readonly (string | Uint8Array)[];
 
 /** Signs packs: the gateway's. And seals: the replay worker's, with keys of its own. */
-export interface PackSigner {
+export interface Signer {
   readonly algorithm: SignatureAlgorithm;
   sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer };
 }
 
 /** Checks packs: the applier's. And seals. It takes its own algorithm alone, so that no other can be passed off for it. */
-export interface PackVerifier {
+export interface Verifier {
   readonly algorithm: SignatureAlgorithm;
   /** Undefined where the key is not known. */
   verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined;
 }
 
 /** `ALGORITHM;KEY_ID;BASE64URL` */
-export function signatureOf(parts: SignedParts, signer: PackSigner): string {
+export function signatureOf(parts: SignedParts, signer: Signer): string {
   const { keyId, signature } = signer.sign(parts);
   return `${signer.algorithm};${keyId};${signature.toString('base64url')}`;
 }
@@ -38,7 +38,7 @@ interface Secret {
 }
 
 /** Secret keys of HMAC-SHA256 (RFC 2104): who can verify can also sign. */
-export class KeyRing implements PackSigner, PackVerifier {
+export class KeyRing implements Signer, Verifier {
   readonly algorithm = 'hmac-sha256';
   readonly #keys: readonly Secret[];
 

@@ -2,7 +2,6 @@
 import { mutationCost } from '../resource/cost.ts';
 import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
-import type { Turn } from './holds.ts';
 import { correlationMark } from './ids.ts';
 import type { Carried } from './pack.ts';
 
@@ -141,6 +140,14 @@ export const KEY_REUSED: Verdict = { outcome: 'rejected', reason: 'idempotency_k
 /** What Spanner counts for a submission beside its data, as if each went in a commit of its own. */
 export const LEDGER_COST =
   mutationCost(LEDGER, { columns: LEDGER.columns.length }) + mutationCost(COMMITS, { columns: COMMITS.columns.length });
+
+/** A dead letter's place in a hold (holds.ts). */
+export interface Turn {
+  /** The hold's id, which is that of its first dead letter. */
+  readonly hold: string;
+  /** From 1. */
+  readonly number: number;
+}
 
 /** What the ledger says of a submission. */
 export interface LedgerEntry extends Verdict {

@@ -3,7 +3,7 @@
  * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
  */
 import { PackError } from '../errors.ts';
-import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from './key-ring.ts';
+import { type Signer, type Verifier, signatureOf, type SignedParts } from './key-ring.ts';
 import { checkEnvelope, type Envelope } from './envelope.ts';
 
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
@@ -57,7 +57,7 @@ export function envelopeText(envelope: Envelope): string {
 }
 
 /** A pack of envelopes already written by `envelopeText`. */
-export function encodePack(texts: readonly string[], shard: number, signer: PackSigner): Pack {
+export function encodePack(texts: readonly string[], shard: number, signer: Signer): Pack {
   const body = `[${texts.join(',')}]`;
   const unsigned = { contentType: PACK_CONTENT_TYPE, shard: String(shard), count: String(texts.length) };
   return { body, attributes: { ...unsigned, signature: signatureOf(signedParts(body, unsigned), signer) } };
@@ -74,7 +74,7 @@ export function readPackAttributes(attributes: Readonly<Record<string, string>>)
 }
 
 /** @throws PackError when the signature fails, the body does not parse, or it is not what its attributes say. */
-export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, verifier: PackVerifier): Envelope[] {
+export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, verifier: Verifier): Envelope[] {
   const read = readPackAttributes(attributes);
   if (typeof read === 'string') throw new PackError('not_a_pack', `not a pack: ${read}`);
   const [algorithm, keyId = '', signature = ''] = read.signature.split(';');

@@ -195,10 +195,10 @@ export function canonicalTimestamp(text: string): string | undefined {
   return `${utc.toISOString().slice(0, 19)}${trimmed ? `.${trimmed}` : ''}Z`;
 }
 
-/** The time of this process's clock, as `canonicalTimestamp` has it. */
-export function timestampNow(): string {
+/** A time in milliseconds since 1970, by default that of this process's clock, as `canonicalTimestamp` has it. */
+export function timestampOf(ms: number = Date.now()): string {
   // Always with three digits of a second.
-  const text = new Date().toISOString();
+  const text = new Date(ms).toISOString();
   const fraction = withoutTrailingZeros(text.slice(20, -1));
   return `${text.slice(0, 19)}${fraction ? `.${fraction}` : ''}Z`;
 }

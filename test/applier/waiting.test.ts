@@ -1,18 +1,15 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SchemaAdmin, Store } from '../../ports/store/port.ts';
 import { closeLetter, ledgerLetters } from '../../producers/replay/dead-letters.ts';
-import type { Envelope, Mutation, Redrive } from '../../schemas/envelope/envelope.ts';
+import type { Envelope, HistoryPlace, Mutation, Redrive } from '../../schemas/envelope/envelope.ts';
 import { HOLDS } from '../../schemas/envelope/holds.ts';
 import { aggregateId } from '../../schemas/envelope/ids.ts';
-import { type CommittedEntry, LEDGER, LEDGER_ENTRY_COLUMNS, readLedgerEntry } from '../../schemas/envelope/ledger.ts';
 import { defineResource, field, Type } from 'spanway';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
-import { applyAll } from '../fixtures/applying.ts';
+import { applyAll, ledgerEntry, redriveOf as prepareRedrive } from '../fixtures/applying.ts';
 import { envelopeOf } from '../fixtures/envelopes.ts';
-import { preparedStore, spannerUrl } from '../fixtures/stores.ts';
-import { describeWithServer } from '../servers.ts';
-import { makeTemporaryFolder } from '../temp.ts';
+import { describeOnStores, type OpenStore } from '../fixtures/stores.ts';
 
 const access = [{ actions: ['read', 'insert', 'update', 'upsert', 'delete'] as const, scope: 'accounts:write' }];
 const accounts = (onDeadLetter: 'wait' | 'continue', extra: object = {}) =>
@@ -54,7 +51,7 @@ const of = (mutations: readonly Mutation[]): Envelope => {
   return { ...envelope, data: { ...envelope.data, aggregate: aggregateId('t1', 'accounts', mutations[0]?.key.slice(0, 1) ?? []) } };
 };
 
-function waiting(open: () => Promise<{ store: Store & SchemaAdmin; close: () => Promise<void> }>): void {
+function waiting(open: OpenStore): void {
   let store: Store & SchemaAdmin;
   let close: () => Promise<void>;
   beforeAll(async () => {
@@ -62,10 +59,6 @@ function waiting(open: () => Promise<{ store: Store & SchemaAdmin; close: () => 
   });
   afterAll(() => close());
 
-  async function ledger(id: string): Promise<CommittedEntry> {
-    const [cells] = await store.read(LEDGER, [[id]], LEDGER_ENTRY_COLUMNS);
-    return cells ? readLedgerEntry(cells) : expect.unreachable(`no ledger row of ${id}`);
-  }
   async function note(id: string): Promise<unknown> {
     const { table } = COMPLETE.get('accounts') ?? expect.unreachable('accounts');
     return (await store.read(table, [['t1', id]], ['note']))[0]?.[0];
@@ -78,15 +71,13 @@ function waiting(open: () => Promise<{ store: Store & SchemaAdmin; close: () => 
     (await applyAll(store, envelopes, { set, batch })).map(({ verdict: { outcome, reason }, duplicate }) =>
       [outcome, reason, duplicate ? 'duplicate' : undefined].filter((word) => word !== undefined).join(' '),
     );
-  /** As the replay tooling prepares it. */
-  async function redriveOf(envelope: Envelope, more: Partial<Redrive> = {}): Promise<Envelope> {
-    const { commit, committedAt, position, attempt = 1 } = await ledger(envelope.id);
+  const firsts = new Map<string, HistoryPlace>();
+  const redriveOf = async (envelope: Envelope, more: Partial<Redrive> = {}): Promise<Envelope> => {
+    const { committedAt, position } = await ledgerEntry(store, envelope.id);
     const first = firsts.get(envelope.id) ?? { committedAt, position };
     firsts.set(envelope.id, first);
-    const about = { replaces: { commit, committedAt }, first, attempt: attempt + 1, lookedTo: first.committedAt, overNewer: false };
-    return { ...envelope, data: { ...envelope.data, redrive: { ...about, by: 'operator', time: committedAt, ...more } } };
-  }
-  const firsts = new Map<string, { committedAt: string; position: number }>();
+    return prepareRedrive(store, envelope, { first, ...more });
+  };
   async function purge(envelope: Envelope): Promise<void> {
     for await (const letter of ledgerLetters({ store, resources: COMPLETE }, { ids: [envelope.id] }))
       expect(await closeLetter(store, letter, 'operator', '2026-11-25T00:00:00Z')).toBe(true);
@@ -105,7 +96,7 @@ function waiting(open: () => Promise<{ store: Store & SchemaAdmin; close: () => 
     ]);
     expect(await note(a)).toBe('first');
     expect(await note(b)).toBe('other');
-    expect((await ledger(child.id)).detail).toBe('its aggregate waits: 2 writes that are dead-lettered come first');
+    expect((await ledgerEntry(store, child.id)).detail).toBe('its aggregate waits: 2 writes that are dead-lettered come first');
   });
 
   it.each([50, 1])('applies all of them in their order once the cause is mended, and then holds nothing (batches of %d)', async (batch) => {
@@ -314,23 +305,4 @@ it('is a setting of the root alone', () => {
   ).toThrow('onDeadLetter is set on the root');
 });
 
-describe('waiting behind dead letters, on SQLite', () => {
-  waiting(async () => {
-    const folder = await makeTemporaryFolder();
-    const store = await preparedStore(`sqlite:${folder.path}/store.db`, COMPLETE);
-    return {
-      store,
-      close: async () => {
-        await store.close();
-        await folder.remove();
-      },
-    };
-  });
-});
-
-describeWithServer('spanner', 'waiting behind dead letters, on the Spanner emulator', ({ spanner }) => {
-  waiting(async () => {
-    const store = await preparedStore(spannerUrl(spanner.host), COMPLETE);
-    return { store, close: () => store.close() };
-  });
-});
+describeOnStores('waiting behind dead letters', waiting, COMPLETE);

@@ -214,7 +214,9 @@ describeWithServer('redis', 'the board', ({ redis }) => {
     // Another port of the host is the same site for a cookie, and another origin.
     for (const origin of ['https://evil.example', 'http://127.0.0.1:1', 'null'])
       expect((await press('cancel', { origin })).status).toBe(403);
-    expect((await press('retry')).status).toBe(400);
+    const wrong = await press('retry');
+    expect([wrong.status, wrong.headers.get('content-type')]).toEqual([400, expect.stringContaining('application/problem+json')]);
+    expect(await wrong.json()).toMatchObject({ title: 'Bad Request', detail: 'wish must be pause, resume or cancel' });
     expect((await jobs.get(id))?.state).toBe('active');
 
     expect((await press('pause', { origin: board.url })).status).toBe(303);
@@ -231,8 +233,9 @@ describeWithServer('redis', 'the board', ({ redis }) => {
   });
 
   it('leads nobody elsewhere after signing in', async () => {
-    for (const to of ['//evil.example/', 'https://evil.example/', '/\\evil.example', '/"><script>', '/login'])
+    for (const to of ['//evil.example/', 'https://evil.example/', '/\\evil.example', '/"><script>', '/login', '/logout', '/login?a=b'])
       expect((await signIn(await token(), to)).headers.get('location')).toBe('/');
+    expect((await signIn(await token(), '/logs/7')).headers.get('location')).toBe('/logs/7');
   });
 
   it('ends a session with its token', async () => {

@@ -27,6 +27,12 @@ it('refuses a range of time that holds nothing', () => {
     to: '2026-11-25T02:00:01Z',
   });
   expect(() => timesOf({ from: '1h', to: '2h' })).toThrow(/--from .* is not before --to/);
+  const time = '2026-11-25T02:00:00.5Z';
+  expect(() => timesOf({ from: time, to: '2026-11-25T02:00:00.500Z' })).toThrow(`--from ${time} is not before --to ${time}`);
+  expect(timesOf({ from: '2026-11-25T02:00:00.000001Z', to: '2026-11-25T03:00:00.000002+01:00' })).toEqual({
+    from: '2026-11-25T02:00:00.000001Z',
+    to: '2026-11-25T02:00:00.000002Z',
+  });
 });
 
 async function commands() {

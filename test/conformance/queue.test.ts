@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { openQueue } from '../../ports/queue/index.ts';
-import { openQueueThread } from '../../ports/queue/thread.ts';
+import { openQueueSender } from '../../ports/queue/sender.ts';
 import { bound } from '../fixtures/queues.ts';
 import { describeWithServer } from '../servers.ts';
 import { makeTemporaryFolder } from '../temp.ts';
@@ -36,7 +36,7 @@ async function onSqlite(openAt: (url: string) => ReturnType<typeof openQueue>): 
 
 async function withSender(url: string): ReturnType<typeof openQueue> {
   const queue = await openQueue(url);
-  const sender = await openQueueThread(url);
+  const sender = await openQueueSender(url);
   return {
     ...bound(queue),
     provision: () => queue.provision(),

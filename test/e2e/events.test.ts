@@ -40,12 +40,8 @@ describe('an outcome that is not told when the process is killed', () => {
 
     const next = await startDev(folder, [], env);
     try {
-      let listed = await reader.list({ limit: 10 });
-      while (listed.length === 0) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        listed = await reader.list({ limit: 10 });
-      }
-      expect(listed.map(({ event }) => [event.submissionId, event.outcome])).toEqual([[id, 'applied']]);
+      const told = async () => (await reader.list({ limit: 10 })).map(({ event }) => [event.submissionId, event.outcome]);
+      await expect.poll(told, { timeout: 60_000 }).toEqual([[id, 'applied']]);
     } finally {
       await reader.close();
       await next.stop();

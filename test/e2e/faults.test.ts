@@ -1,4 +1,5 @@
 /** The roles on embedded brokers that misbehave: nothing is lost, doubled or out of order. */
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Faults } from '../../ports/faults.ts';
 import { openQueue } from '../../ports/queue/index.ts';
@@ -12,7 +13,7 @@ import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { type Pipeline, startPipeline } from '../fixtures/pipeline.ts';
 import { resources } from '../fixtures/stores.ts';
-import { makeTemporaryFolder } from '../temp.ts';
+import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
 
 const ORDERS = 12;
 const SUBMISSIONS = 400;
@@ -113,8 +114,14 @@ describe('what goes wrong', () => {
     ]);
   });
 
-  it('is asked for by a whole number', async () => {
-    await expect(openQueue('sqlite:/tmp/queue.db?faults=many')).rejects.toThrow('expected a whole number');
-    await expect(openTopic('sqlite:/tmp/topic.db?faults=-1')).rejects.toThrow('expected a whole number');
+  it('is asked for by a whole number in the URL', async () => {
+    const file = `sqlite:${join(await temporaryFolder(), 'brokers.db')}`;
+    await expect(openQueue(`${file}?faults=many`)).rejects.toThrow('expected a whole number');
+    await expect(openTopic(`${file}?faults=-1`)).rejects.toThrow('expected a whole number');
+    const [queue, topic] = [await openQueue(`${file}?faults=1`), await openTopic(`${file}?faults=1`)];
+    expect(queue).toBeInstanceOf(FaultyQueue);
+    expect(topic).toBeInstanceOf(FaultyTopic);
+    await topic.publisher().close();
+    await queue.close();
   });
 });

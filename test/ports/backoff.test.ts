@@ -35,6 +35,19 @@ it('tries until it passes, up to so many times, and as long as it is worth it', 
   await expect(run(5, { when: (error) => error.message !== 'failure 2' })).rejects.toThrow('failure 2');
 });
 
+it('does not try a bug again, and does what fetch throws of a network', async () => {
+  const failures: string[] = [];
+  const run = (thrown: unknown) =>
+    untilPasses(() => (failures.length === 3 ? Promise.resolve('passed') : Promise.reject(thrown as Error)), {
+      backoff,
+      onFailure: (error) => failures.push(error.message),
+    });
+  await expect(run(new TypeError('no function'))).rejects.toThrow('no function');
+  await expect(run('a text')).rejects.toThrow('no error: a text');
+  expect(await run(new TypeError('fetch failed', { cause: new Error('ECONNREFUSED') }))).toBe('passed');
+  expect(failures).toEqual(['no function', 'what was thrown is no error: a text', 'fetch failed']);
+});
+
 it('ends with the reason when it is told to, also in a pause', async () => {
   const stopping = new AbortController();
   const call = untilPasses(() => Promise.reject(new Error('no')), {

@@ -1,6 +1,7 @@
 /**
- * `npm run reads -- [--seed N] [--writes N] [--store embedded|spanner|both]`: the model test of reads (model.test.ts), as
- * long as it is told. Exits with 1 on any violation, and where a server that it needs is missing.
+ * `npm run reads -- [--seed N] [--writes N] [--store embedded|spanner|both] [--cache NAME]`: the model test of reads
+ * (model.test.ts), as long as it is told, with each cache of CACHES (run-model.ts) or one. Exits with 1 on any violation,
+ * and where a server that it needs is missing.
  */
 import { randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -14,7 +14,7 @@ import { preparedStore } from '../fixtures/stores.ts';
 import type { Commit } from './model.ts';
 
 /** Items with parts that go with them. */
-export function itemsAndParts(cached: boolean): ResourceSet {
+function itemsAndParts(cached: boolean): ResourceSet {
   const cache = cached ? { cache: { seconds: 60 } } : {};
   const access = (name: string) => [{ actions: ['read', 'insert', 'update', 'upsert', 'delete'] as const, scope: `${name}:all` }];
   const id = Type.String({ maxLength: 10 });
@@ -41,7 +41,7 @@ export function itemsAndParts(cached: boolean): ResourceSet {
 
 export const SCOPES = ['items:all', 'parts:all'];
 
-export interface System {
+interface System {
   readonly gateway: TestGateway;
   /** Of the applier, so far. */
   readonly commits: readonly Commit[];

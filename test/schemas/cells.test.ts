@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { canonicalTimestamp, timestampNow, CellError, decodeCell, encodeCell } from '../../schemas/resource/cells.ts';
+import { canonicalTimestamp, timestampOf, CellError, decodeCell, encodeCell } from '../../schemas/resource/cells.ts';
 import { InexactNumber, parseExactJson } from '../../schemas/resource/inexact-number.ts';
 import { mergePatch } from '../../schemas/resource/merge-patch.ts';
 import type { ScalarType } from '../../schemas/resource/table.ts';
@@ -91,8 +91,9 @@ describe('cells', () => {
     expect(canonicalTimestamp('2026-02-28T23:30:00.123456789-02:00')).toBe('2026-03-01T01:30:00.123456789Z');
     expect(canonicalTimestamp('0001-01-01T00:00:00Z')).toBe('0001-01-01T00:00:00Z');
     expect(canonicalTimestamp('9999-12-31T23:59:59.999999999Z')).toBe('9999-12-31T23:59:59.999999999Z');
-    const now = timestampNow();
+    const now = timestampOf();
     expect(canonicalTimestamp(now)).toBe(now);
+    expect([0, 100, 1230].map(timestampOf)).toEqual(['1970-01-01T00:00:00Z', '1970-01-01T00:00:00.1Z', '1970-01-01T00:00:01.23Z']);
     expect(canonicalTimestamp('2026-01-01t00:00:00.500z')).toBe('2026-01-01T00:00:00.5Z');
     for (const wrong of [
       '2026-02-30T00:00:00Z',

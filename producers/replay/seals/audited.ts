@@ -8,15 +8,17 @@ import {
   type CommitKey,
   commitRowKey,
   compareInstants,
+  isWithin,
   readCommit,
   TIME_SHARDS,
 } from '../../../schemas/envelope/history.ts';
 import { COMMITS, LEDGER, LEDGER_ENTRY_COLUMNS, type LedgerEntry, entryOf } from '../../../schemas/envelope/ledger.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { readWhole } from '../history.ts';
+import { scanPages } from '../scan.ts';
 import { type Entry, entryOfRow, rowText } from './rows.ts';
 
-export interface AuditedCommit extends CommitKey {
+interface AuditedCommit extends CommitKey {
   readonly rows: readonly AuditedRow[];
   /** What is wrong about the commit's row as a whole. */
   readonly fault?: string;
@@ -56,7 +58,7 @@ function auditedCommit({ committedAt, commit }: CommitKey, cells: readonly Cell[
 }
 
 /** What the ledger says of the submission of a row of the history. */
-export type LedgerFinding = { readonly state: 'stands' | 'replaced' | 'absent' } | { readonly state: 'changed'; readonly why: string };
+type LedgerFinding = { readonly state: 'stands' | 'replaced' | 'absent' } | { readonly state: 'changed'; readonly why: string };
 
 /** One answer for each row, in their order. */
 export async function compareLedger(store: Store, rows: readonly AuditedRow[]): Promise<readonly LedgerFinding[]> {
@@ -143,7 +145,7 @@ export class LedgerCensus {
   /** Of the rows whose commit is in this range. */
   static async take(store: Store, range: CensusRange): Promise<LedgerCensus> {
     const census = new LedgerCensus(store, range);
-    for await (const [id] of census.#scan(['submission_id', 'committed_at'])) census.#count(id as string, 1);
+    for await (const [id] of census.#scan(['committed_at'])) census.#count(id as string, 1);
     return census;
   }
 
@@ -155,7 +157,7 @@ export class LedgerCensus {
   /** Once every row of the history was found: the ledger rows of none. */
   async *added(): AsyncGenerator<{ readonly submissionId: string; readonly committedAt: string }> {
     if (this.#counts.every((count) => count <= 0)) return;
-    for await (const [id, committedAt, text] of this.#scan(['submission_id', 'committed_at', 'entry'])) {
+    for await (const [id, committedAt, text] of this.#scan(['committed_at', 'entry'])) {
       if ((this.#counts[bucketOf(id as string)] ?? 0) <= 0) continue;
       const entry = parseEntry(text as string);
       const at = { commit: String(entry?.commit), committedAt: committedAt as string, position: Number(entry?.position) };
@@ -170,18 +172,13 @@ export class LedgerCensus {
   }
 
   #covers(committedAt: string): boolean {
-    return compareInstants(committedAt, this.#range.from) >= 0 && compareInstants(committedAt, this.#range.to) < 0;
+    return isWithin(committedAt, this.#range);
   }
 
+  /** Rows as the submission's id, then `columns`, of which the first is `committed_at`. */
   async *#scan(columns: readonly string[]): AsyncGenerator<readonly Cell[]> {
-    let after: readonly Cell[] | undefined;
-    for (;;) {
-      const rows = await this.#store.scan(LEDGER, { prefix: [], ...(after ? { after } : {}), limit: PAGE_ROWS }, columns);
+    for await (const rows of scanPages(this.#store, LEDGER, { prefix: [], limit: PAGE_ROWS }, columns))
       for (const row of rows) if (this.#covers(row[1] as string)) yield row;
-      const last = rows.at(-1);
-      if (!last || rows.length < PAGE_ROWS) return;
-      after = last.slice(0, 1);
-    }
   }
 }
 

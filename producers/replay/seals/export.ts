@@ -4,10 +4,10 @@ import { compareInstants } from '../../../schemas/envelope/history.ts';
 import { LEDGER_DAYS } from '../../../schemas/envelope/ledger.ts';
 import { readAudited } from './audited.ts';
 import { readEntry, sha256Hex } from './rows.ts';
-import { isSeal, readable, readLastSeal, readSeals, type SealRecord } from './seal.ts';
+import { isSeal, mayBeGoneBefore, readable, readLastSeal, readSeals, type SealRecord } from './seal.ts';
 import { bySeal, type ExportLine, noSeals } from './verify.ts';
 
-export interface Exported {
+interface Exported {
   readonly rows: number;
   readonly seals: number;
   /** What the seals cover, and the last one as `NUMBER:HASH`. */
@@ -33,7 +33,7 @@ export async function exportSealed(
   const { last, readTimestamp } = await readLastSeal(store);
   if (!last) throw noSeals('this database');
   const { seal: newest } = readable(last);
-  const goneBefore = new Date(Date.parse(readTimestamp) - LEDGER_DAYS * 86_400_000).toISOString();
+  const goneBefore = mayBeGoneBefore(readTimestamp, LEDGER_DAYS);
   const sealedTo = newest.to;
   const count = { rows: 0, seals: 0, aged: 0 };
   let [first, end]: [SealRecord | undefined, SealRecord | undefined] = [undefined, undefined];

@@ -1,7 +1,8 @@
 /** A seal: what an interval of history held when it was closed, signed, and chained to the seal before. */
 import type { AsOf, Store, StoreMutation } from '../../../ports/store/port.ts';
-import { type PackSigner, type PackVerifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
+import { type Signer, type Verifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
 import { SEALS } from '../../../schemas/envelope/seals.ts';
+import { timestampOf } from '../../../schemas/resource/cells.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { ReplayError } from '../errors.ts';
 import { MerkleTree } from './merkle.ts';
@@ -35,6 +36,18 @@ export interface SealRecord {
   readonly entries: readonly string[];
 }
 
+/** Clocks that remove old rows may be ahead of the time that is read by this much. */
+const AGE_SKEW_MS = 60_000;
+
+/** Rows from before this time may be past an age limit of so many days. */
+export function mayBeGoneBefore(now: string, days: number): string {
+  return daysBefore(now, days, AGE_SKEW_MS);
+}
+
+export function daysBefore(now: string, days: number, skewMs = 0): string {
+  return timestampOf(Date.parse(now) - days * 86_400_000 + skewMs);
+}
+
 /** Before the first seal. */
 export const CHAIN_START = { number: 0, to: '1970-01-01T00:00:00Z', hash: '0'.repeat(64) } as const;
 
@@ -64,7 +77,7 @@ export class Interval {
     this.#tree.add(Buffer.from(text));
   }
 
-  seal(before: ChainHead, { to, sealedAt }: Pick<Seal, 'to' | 'sealedAt'>, signer: PackSigner): SealRecord {
+  seal(before: ChainHead, { to, sealedAt }: Pick<Seal, 'to' | 'sealedAt'>, signer: Signer): SealRecord {
     const seal: Seal = {
       number: before.number + 1,
       from: before.to,
@@ -79,7 +92,7 @@ export class Interval {
 }
 
 /** Why a seal is not as it was made; undefined where it is. Its entries are compared with its root apart. */
-export function faultOf({ seal, hash, signature }: SealRecord, verifier: PackVerifier): string | undefined {
+export function faultOf({ seal, hash, signature }: SealRecord, verifier: Verifier): string | undefined {
   if (hashOf(seal) !== hash) return 'its hash is not that of its content';
   const [algorithm, keyId = '', bytes = ''] = signature.split(';');
   if (algorithm !== verifier.algorithm)

@@ -5,12 +5,24 @@ import { StoreError } from '../../../ports/errors.ts';
 import type { RunningWorker } from '../../../ports/jobs/port.ts';
 import type { Store } from '../../../ports/store/port.ts';
 import { compareInstants } from '../../../schemas/envelope/history.ts';
-import type { PackSigner } from '../../../schemas/envelope/key-ring.ts';
+import type { Signer } from '../../../schemas/envelope/key-ring.ts';
 import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
+import { timestampOf } from '../../../schemas/resource/cells.ts';
 import { ReplayError } from '../errors.ts';
 import { readHistory } from '../history.ts';
 import { entryOfRow, rowText } from './rows.ts';
-import { CHAIN_START, type ChainHead, headOf, insertOf, Interval, readable, readLastSeal, readSeals, type SealRecord } from './seal.ts';
+import {
+  CHAIN_START,
+  type ChainHead,
+  daysBefore,
+  headOf,
+  insertOf,
+  Interval,
+  readable,
+  readLastSeal,
+  readSeals,
+  type SealRecord,
+} from './seal.ts';
 
 /**
  * How far behind the database's time an interval ends, in milliseconds. The time is that of an empty commit: every
@@ -29,9 +41,9 @@ const IDLE_SHARE = 4;
 
 const OPTIONS = { tag: 'spanway-seal' };
 
-export interface SealerParts {
+interface SealerParts {
   readonly store: Store;
-  readonly signer: () => PackSigner;
+  readonly signer: () => Signer;
   readonly log: Logger;
   readonly marginMs?: number;
   readonly maxRows?: number;
@@ -54,7 +66,7 @@ export class Sealer {
   async sealClosed(signal: AbortSignal): Promise<number> {
     const { store, marginMs = SEAL_MARGIN_MS, maxRows = MAX_ROWS } = this.#parts;
     const { commitTimestamp: sealedAt } = await store.commit([], OPTIONS);
-    const end = instantText(Date.parse(sealedAt) - marginMs);
+    const end = timestampOf(Date.parse(sealedAt) - marginMs);
     let head = await this.#readHead(sealedAt);
     if (compareInstants(head.to, end) >= 0) return 0;
     let interval = new Interval();
@@ -94,7 +106,7 @@ export class Sealer {
       last = record;
     }
     // Nothing was written for so long that its age limit took it.
-    if (!last && Date.parse(known.seal.sealedAt) > Date.parse(now) - SEAL_DAYS * 86_400_000) throw lostSeal(known);
+    if (!last && compareInstants(known.seal.sealedAt, daysBefore(now, SEAL_DAYS)) > 0) throw lostSeal(known);
     this.#known = last ?? known;
     return headOf(this.#known);
   }
@@ -119,11 +131,6 @@ export class Sealer {
     log.info({ seal: `${number}:${record.hash}`, rows: count, from, to }, 'sealed');
     return headOf(record);
   }
-}
-
-/** As the stores write it, without zeros at the end: an instant has one text. */
-function instantText(ms: number): string {
-  return new Date(ms).toISOString().replace(/\.?0*Z$/, 'Z');
 }
 
 function lostSeal({ seal: { number }, hash }: SealRecord): ReplayError {

@@ -4,13 +4,13 @@
  */
 import type { Store } from '../../../ports/store/port.ts';
 import { type CommitKey, compareInstants } from '../../../schemas/envelope/history.ts';
-import type { PackVerifier } from '../../../schemas/envelope/key-ring.ts';
+import type { Verifier } from '../../../schemas/envelope/key-ring.ts';
 import { LEDGER_DAYS } from '../../../schemas/envelope/ledger.ts';
 import { SEAL_DAYS } from '../../../schemas/envelope/seals.ts';
 import { ReplayError } from '../errors.ts';
 import { type AuditedRow, compareLedger, LedgerCensus, readAudited } from './audited.ts';
 import { type Entry, entryText, readEntry } from './rows.ts';
-import { areUnderRoot, CHAIN_START, faultOf, readLastSeal, readSeals, type SealRecord, type SealRow } from './seal.ts';
+import { areUnderRoot, CHAIN_START, faultOf, mayBeGoneBefore, readLastSeal, readSeals, type SealRecord, type SealRow } from './seal.ts';
 
 type FindingKind = 'row_changed' | 'row_missing' | 'row_added' | 'seal_changed' | 'seal_missing' | 'chain_broken' | 'line_unreadable';
 
@@ -57,22 +57,19 @@ export interface Expected {
   readonly hash: string;
 }
 
-export interface VerifyOptions {
-  readonly verifier: PackVerifier;
+interface VerifyOptions {
+  readonly verifier: Verifier;
   /** A seal that is known from elsewhere. */
   readonly expected?: Expected;
   readonly report: (finding: Finding) => void;
 }
 
-/** Clocks that remove old rows may be ahead of the time that is read by this much. */
-const AGE_SKEW_MS = 60_000;
-
 /** @throws ReplayError where there are no seals and none is expected, or the expected one is older than those that are kept */
 export async function verifyDatabase(store: Store, options: VerifyOptions): Promise<Verified> {
   const { last, readTimestamp: now } = await readLastSeal(store);
   if (!last && !options.expected) throw noSeals('this database');
-  const rowsGoneBefore = daysBefore(now, LEDGER_DAYS);
-  const check = new Check({ ...options, rowsGoneBefore, sealsGoneBefore: daysBefore(now, SEAL_DAYS) });
+  const rowsGoneBefore = mayBeGoneBefore(now, LEDGER_DAYS);
+  const check = new Check({ ...options, rowsGoneBefore, sealsGoneBefore: mayBeGoneBefore(now, SEAL_DAYS) });
   const census = await LedgerCensus.take(store, { from: rowsGoneBefore, to: now });
   const inLedger = async (rows: readonly AuditedRow[]): Promise<void> => {
     const found = await compareLedger(store, rows);
@@ -332,10 +329,6 @@ export async function* bySeal<Commit extends CommitKey>(
 
 function placeOf({ submissionId, committedAt }: Entry): Pick<Finding, 'submissionId' | 'committedAt'> {
   return { submissionId, committedAt };
-}
-
-function daysBefore(now: string, days: number): string {
-  return new Date(Date.parse(now) - days * 86_400_000 + AGE_SKEW_MS).toISOString();
 }
 
 export function noSeals(place: string): ReplayError {

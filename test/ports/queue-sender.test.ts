@@ -5,19 +5,19 @@ import type { Worker } from 'node:worker_threads';
 import { expect, it, onTestFinished } from 'vitest';
 import { AdapterConfigError, PortUnavailableError } from '../../ports/errors.ts';
 import { openQueue } from '../../ports/queue/index.ts';
-import { openQueueThread } from '../../ports/queue/thread.ts';
+import { openQueueSender } from '../../ports/queue/sender.ts';
 import { temporaryFolder } from '../temp.ts';
 
 const entry = (body: string) => ({ group: 'g', deduplicationId: body, body, attributes: {} });
 
 it('refuses a URL as its adapter does', async () => {
-  await expect(openQueueThread('sqs:http://127.0.0.1/1/spanway')).rejects.toThrow(AdapterConfigError);
-  await expect(openQueueThread('sqs:http://127.0.0.1/1/spanway')).rejects.toThrow('names no FIFO queue');
-  await expect(openQueueThread('kafka:x')).rejects.toThrow('names no adapter');
+  await expect(openQueueSender('sqs:http://127.0.0.1/1/spanway')).rejects.toThrow(AdapterConfigError);
+  await expect(openQueueSender('sqs:http://127.0.0.1/1/spanway')).rejects.toThrow('names no FIFO queue');
+  await expect(openQueueSender('kafka:x')).rejects.toThrow('names no adapter');
 });
 
 it('does not know what became of entries that the queue did not answer, and says why', async () => {
-  const sender = await openQueueThread('sqs:http://127.0.0.1:1/000000000000/none.fifo?region=us-east-1&credentials=local');
+  const sender = await openQueueSender('sqs:http://127.0.0.1:1/000000000000/none.fifo?region=us-east-1&credentials=local');
   onTestFinished(() => sender.close());
   const results = await sender.send([entry('a'), entry('b')]);
   expect(results.map(({ status }) => status)).toEqual(['unknown', 'unknown']);
@@ -36,7 +36,7 @@ it('takes the calls under way along when it dies, and another thread takes the n
   const remember = (thread: Worker): void => void threads.push(thread);
   process.on('worker', remember);
   onTestFinished(() => void process.off('worker', remember));
-  const sender = await openQueueThread(url);
+  const sender = await openQueueSender(url);
   onTestFinished(() => sender.close());
   expect(await sender.send([entry('a')])).toEqual([{ status: 'ok' }]);
   const [thread] = threads as [Worker];

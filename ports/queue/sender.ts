@@ -1,4 +1,4 @@
-/** The sends of a queue in a thread of their own (queue-thread.ts). A thread that dies takes its sends along, and the next call starts another. */
+/** The sends of a queue in a thread of their own (sender-thread.ts). A thread that dies takes its sends along, and the next call starts another. */
 import { Worker } from 'node:worker_threads';
 import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
 import { QueueMisuseError } from './errors.ts';
@@ -20,8 +20,12 @@ export type Sent = { readonly status: 'ok' } | { readonly status: 'failed' | 'un
 
 export type Answer = { readonly id: number } & ({ readonly value: unknown } | { readonly error: Failure });
 
-/** @throws AdapterConfigError, as the adapter of the URL does. */
-export async function openQueueThread(url: string): Promise<QueueSender> {
+/**
+ * For a process that sends and has more to do: what a send takes of a thread, serializing and signing for SQS or waiting
+ * for the disk, is done in another one.
+ * @throws AdapterConfigError, as the adapter of the URL does.
+ */
+export async function openQueueSender(url: string): Promise<QueueSender> {
   const thread = new QueueThread(url);
   try {
     return new ThreadSender(thread, await thread.ask<QueueCapabilities>({ call: 'capabilities' }));
@@ -87,7 +91,7 @@ class QueueThread {
 
   #start(): Worker {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    const worker = new Worker(new URL(`queue-thread.${extension}`, import.meta.url), { workerData: this.#url });
+    const worker = new Worker(new URL(`sender-thread.${extension}`, import.meta.url), { workerData: this.#url });
     worker.on('message', (answer: Answer) => {
       const asked = this.#underWay.get(answer.id);
       this.#underWay.delete(answer.id);

@@ -1,7 +1,7 @@
-/** The thread of thread.ts: opens the queue of a URL, and does what it is asked. */
+/** The thread of sender.ts: opens the queue of a URL, and does what it is asked. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { openQueue } from './index.ts';
-import type { Answer, Ask, Failure, Sent } from './thread.ts';
+import type { Answer, Ask, Failure, Sent } from './sender.ts';
 
 const opening = openQueue(workerData as string);
 // Whoever asks hears of it.

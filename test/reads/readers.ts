@@ -1,9 +1,8 @@
 /** Readers: by every route, with every consistency, of rows that are being written. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LightMyRequestResponse } from 'fastify';
 import type { Rng } from '../../ports/rng.ts';
 import type { Held, Reading } from './model.ts';
-import type { Call } from './run-model.ts';
+import type { Answer, Call } from './run-model.ts';
 import { itemRow, ITEMS, kindOf, partRow, PARTS, type Sent } from './writers.ts';
 
 export interface ReaderParts {
@@ -29,7 +28,7 @@ interface Asked {
     readonly payload?: object;
     readonly headers?: Readonly<Record<string, string>>;
   };
-  readonly shown: (answer: LightMyRequestResponse) => ReadonlyMap<string, Held>;
+  readonly shown: (answer: Answer) => ReadonlyMap<string, Held>;
   readonly shows?: (held: Held) => Held;
 }
 
@@ -127,7 +126,7 @@ export async function read({ tenant, rng, call, sent, isOver, onRead }: ReaderPa
     };
   }
 
-  function itemsShown(answer: LightMyRequestResponse): ReadonlyMap<string, Held> {
+  function itemsShown(answer: Answer): ReadonlyMap<string, Held> {
     const { items } = answer.json<{ items: readonly Row[] }>();
     return new Map(ITEMS.map((item) => [itemRow(tenant, item), items.find(({ id }) => id === item)?.held]));
   }

@@ -1,5 +1,6 @@
 /** Concurrent writers and readers through a whole Spanway, and what its answers have of what no consistency allows. */
-import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import type { AddressInfo } from 'node:net';
+import type { LightMyRequestResponse } from 'fastify';
 import { startLocalServer } from '../../cli/local-servers/index.ts';
 import { Rng } from '../../ports/rng.ts';
 import { type Reading, violationsOf } from './model.ts';
@@ -7,8 +8,17 @@ import { read } from './readers.ts';
 import { SCOPES, startSystem } from './system.ts';
 import { ITEMS, type Sent, write } from './writers.ts';
 
-/** A request of a tenant. */
-export type Call = (tenant: string, request: InjectOptions & { readonly url: string }) => Promise<LightMyRequestResponse>;
+export interface Request {
+  readonly method: string;
+  readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly payload?: object;
+}
+
+export type Answer = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'body' | 'json'>;
+
+/** A request of a tenant, over HTTP. */
+export type Call = (tenant: string, request: Request) => Promise<Answer>;
 
 export interface ModelOptions {
   readonly seed: number;
@@ -68,8 +78,17 @@ export async function runModel({ seed, writes, events = [], ...where }: ModelOpt
   try {
     const tokens = new Map<string, string>();
     for (const tenant of TENANTS) tokens.set(tenant, `Bearer ${await gateway.token({ tenant, scopes: SCOPES, ttlSeconds: 36_000 })}`);
-    const call: Call = (tenant, { headers, ...request }) =>
-      gateway.app.inject({ ...request, headers: { authorization: tokens.get(tenant) ?? '', ...headers } });
+    await gateway.app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = gateway.app.server.address() as AddressInfo;
+    const call: Call = async (tenant, { method, url, headers, payload }) => {
+      const answer = await fetch(`http://127.0.0.1:${port}${url}`, {
+        method,
+        headers: { authorization: tokens.get(tenant) ?? '', ...headers, ...(payload ? { 'content-type': 'application/json' } : {}) },
+        ...(payload ? { body: JSON.stringify(payload) } : {}),
+      });
+      const body = await answer.text();
+      return { statusCode: answer.status, headers: Object.fromEntries(answer.headers), body, json: () => JSON.parse(body) as never };
+    };
     const sent: Sent[] = [];
     const readings: Reading[] = [];
     const happenings: Promise<unknown>[] = [];

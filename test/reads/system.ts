@@ -132,6 +132,7 @@ function slowCache(cache: Cache, rng: Rng): Cache {
     ...boundCache(cache),
     versioned: {
       get: (key) => hop(rng, () => cache.versioned.get(key)),
+      ...(cache.versioned.getNow ? { getNow: (key) => cache.versioned.getNow?.(key) } : {}),
       put: (...args) => hop(rng, () => cache.versioned.put(...args)),
       outdate: (...args) => (rng.chance(0.3) ? Promise.resolve() : hop(rng, () => cache.versioned.outdate(...args))),
     },

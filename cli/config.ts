@@ -226,7 +226,12 @@ export const SETTINGS = {
   pageRows: integer('SPANWAY_PAGE_ROWS', 50, [1, 10_000], 'Rows of a page where the caller gives no limit'),
   maxPageRows: integer('SPANWAY_MAX_PAGE_ROWS', 1000, [1, 10_000], 'Rows of a page, children with a row, and keys of a batch, at most'),
   receiptTtlSeconds: integer('SPANWAY_RECEIPT_TTL_SECONDS', 86_400, [1, 2_592_000], 'How long the cache keeps a receipt for retries'),
-  bridgeReceivers: integer('SPANWAY_BRIDGE_RECEIVERS', 4, [1, 256], 'Receives of the bridge under way at once'),
+  bridgeReceivers: integer(
+    'SPANWAY_BRIDGE_RECEIVERS',
+    4,
+    [1, 256],
+    'Batches of the bridge at once, each from its receive until it is forwarded',
+  ),
   receiveWaitSeconds: integer('SPANWAY_RECEIVE_WAIT_SECONDS', 20, [0, 20], 'How long one receive waits for a message'),
   visibilitySeconds: integer(
     'SPANWAY_VISIBILITY_SECONDS',

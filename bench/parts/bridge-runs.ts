@@ -8,7 +8,7 @@ import type { Queue, QueueEntry } from '../../ports/queue/port.ts';
 import { bound } from '../../test/fixtures/queues.ts';
 import { type Line, sqsClient } from './bridge-servers.ts';
 
-/** Two loops share 16 shards best: each receive finds eight of them free. More loops find fewer messages each. */
+/** Two batches share 16 shards best: each receive finds eight of them free. With more, each finds fewer messages. */
 const RECEIVERS = 2;
 
 const BRIDGE_SETTINGS: BridgeSettings = {

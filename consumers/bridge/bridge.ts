@@ -13,7 +13,7 @@ import { byShard, type Forwarding, forwardShard } from './forward.ts';
 const GATHER_MS = 10;
 
 export interface BridgeSettings {
-  /** Receives at once, with what they brought until it is forwarded. In flight are at most this many times the queue's batch. */
+  /** Batches at once, each from its receive until it is forwarded. In flight are at most this many times the queue's batch. */
   readonly receivers: number;
   /** How long one receive waits for a first message. */
   readonly receiveWaitMs: number;
@@ -46,8 +46,8 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
     backoff: settings.backoff,
   };
 
-  /** Receives under way, and those together with what they brought and is being forwarded. */
-  let receiving = 0;
+  /** Whether a receive is under way; and how many batches are, from their receive until they are forwarded. */
+  let isReceiving = false;
   let busy = 0;
   /** The last receive was full, so there is more. */
   let more = false;
@@ -56,31 +56,32 @@ export function startBridge({ queue, publisher, log, settings, onFatal }: Bridge
   let failed = false;
   const rounds = new Set<Promise<void>>();
 
-  /** Small receives cost as much as full ones: a second one is under way only where the first was full. */
+  /**
+   * One receive at a time, and beside what is being forwarded only where there is more, or some may have gathered: small
+   * ones cost as much as full ones.
+   */
   function receiveMore(): void {
-    const due = (): boolean => (receiving === 0 ? busy === 0 || gathered || more : more);
-    while (!signal.aborted && !failed && busy < settings.receivers && due()) {
-      const round = receiveAndForward()
-        .catch((error: unknown) => {
-          failed = true;
-          onFatal(error);
-        })
-        .finally(() => {
-          busy -= 1;
-          rounds.delete(round);
-          receiveMore();
-        });
-      rounds.add(round);
-    }
+    const isDue = !isReceiving && (busy === 0 || gathered || more);
+    if (signal.aborted || failed || !isDue || busy >= settings.receivers) return;
+    const round = receiveAndForward()
+      .catch((error: unknown) => {
+        failed = true;
+        onFatal(error);
+      })
+      .finally(() => {
+        busy -= 1;
+        rounds.delete(round);
+        receiveMore();
+      });
+    rounds.add(round);
   }
 
   async function receiveAndForward(): Promise<void> {
     busy += 1;
-    receiving += 1;
-    more = false;
-    const messages = await receive().finally(() => (receiving -= 1));
-    if (messages.length === 0) return;
+    isReceiving = true;
+    const messages = await receive().finally(() => (isReceiving = false));
     more = messages.length === queue.capabilities.maxBatchCount;
+    if (messages.length === 0) return;
     gathered = false;
     // A shard that has to wait for the topic holds up no other.
     setTimeout(() => {

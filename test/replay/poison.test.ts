@@ -3,7 +3,6 @@
  * reason, and once the causes are mended one redrive applies it, in order. `SPANWAY_TEST_RECORDS=20000` makes it large.
  */
 import { describe, expect, it } from 'vitest';
-import { defineResource, field, Type } from '../../index.ts';
 import { Rng } from '../../ports/rng.ts';
 import type { StoreMutation } from '../../ports/store/port.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
@@ -15,6 +14,7 @@ import orderLines from '../../schemas/order-lines.ts';
 import orders from '../../schemas/orders.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
+import { ACCOUNTS_IN_SPANNER, ACCOUNTS_IN_SQLITE, accounts } from '../fixtures/accounts.ts';
 import allTypes from '../fixtures/all-types.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { type Pipeline, startPipeline } from '../fixtures/pipeline.ts';
@@ -28,38 +28,8 @@ type Kind = (typeof KINDS)[number];
 const WRITES = 5;
 const AGGREGATES = Math.max(1, Math.round(RECORDS / 20 / KINDS.length / WRITES));
 
-const accounts = defineResource({
-  name: 'accounts',
-  key: ['id'],
-  adopt: true,
-  schema: Type.Object({
-    id: Type.String({ maxLength: 36 }),
-    branch: Type.Optional(Type.String({ maxLength: 36 })),
-    email: Type.String({ maxLength: 40 }),
-    balance: Type.Optional(field.int64()),
-  }),
-  access: [{ actions: ['upsert'], scope: 'x' }],
-});
 const complete = new ResourceSet([orders, orderLines, accounts, allTypes]);
 const lacking = new ResourceSet([orders, orderLines, accounts]);
-
-const SPANNER = [
-  'CREATE TABLE branches (tenant STRING(128) NOT NULL, id STRING(36) NOT NULL) PRIMARY KEY (tenant, id)',
-  `CREATE TABLE accounts (
-     tenant STRING(128) NOT NULL, id STRING(36) NOT NULL, branch STRING(36), email STRING(40) NOT NULL, balance INT64,
-     CONSTRAINT has_branch FOREIGN KEY (tenant, branch) REFERENCES branches (tenant, id)
-   ) PRIMARY KEY (tenant, id)`,
-  'CREATE UNIQUE INDEX accounts_by_email ON accounts (tenant, email)',
-];
-const SQLITE = [
-  'CREATE TABLE branches (tenant TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (tenant, id)) STRICT',
-  `CREATE TABLE accounts (
-     tenant TEXT NOT NULL, id TEXT NOT NULL, branch TEXT, email TEXT NOT NULL, balance INTEGER,
-     PRIMARY KEY (tenant, id),
-     CONSTRAINT has_branch FOREIGN KEY (tenant, branch) REFERENCES branches (tenant, id)
-   ) STRICT`,
-  'CREATE UNIQUE INDEX accounts_by_email ON accounts (tenant, email)',
-];
 
 const account = (id: string, n: number, value: Record<string, Cell> = {}): Mutation => ({
   op: 'upsert',
@@ -201,9 +171,9 @@ async function expectInOrder(
 }
 
 describe('poison among sound writes, on SQLite', () => {
-  poison(SQLITE);
+  poison(ACCOUNTS_IN_SQLITE);
 });
 
 describeWithServer('spanner', 'poison among sound writes, on the Spanner emulator', ({ spanner }) => {
-  poison(SPANNER, () => spannerUrl(spanner.host));
+  poison(ACCOUNTS_IN_SPANNER, () => spannerUrl(spanner.host));
 });

@@ -22,7 +22,7 @@ import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import orders from '../../schemas/orders.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
-import { applyAll } from '../fixtures/applying.ts';
+import { applyAll, redriveOf } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { FaultyStore, preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
 import { describeWithServer } from '../servers.ts';
@@ -550,19 +550,8 @@ describe('a rebuilt database', () => {
     try {
       const late = envelopeOf([{ op: 'update', resource: 'orders', key: ['a'], value: { note: 'x' } }]);
       await applyAll(source, [late, envelopeOf([orderUpsert('a')], { tenant: 't2' }), envelopeOf([orderUpsert('b')])]);
-      const [cells] = await source.read(LEDGER, [[late.id]], ['committed_at', 'entry']);
-      const [committedAt = '', entry = ''] = cells as readonly string[];
-      const { commit, position } = JSON.parse(entry) as { commit: string; position: number };
-      const redrive = {
-        replaces: { commit, committedAt },
-        first: { committedAt, position },
-        attempt: 2,
-        lookedTo: committedAt,
-        overNewer: true,
-        by: 'ann',
-        time: '2026-11-24T13:00:00.000Z',
-      };
-      await applyAll(source, [envelopeOf([orderUpsert('a')]), { ...late, data: { ...late.data, redrive } }], { batch: 1 });
+      const again = await redriveOf(source, late, { overNewer: true });
+      await applyAll(source, [envelopeOf([orderUpsert('a')]), again], { batch: 1 });
       // Of one tenant alone: then commits hold fewer rows than they did.
       for await (const records of readHistory(source, {})) {
         const ofTenant = records.filter(({ envelope }) => envelope.data.caller.tenant === 't1');

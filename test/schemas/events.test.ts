@@ -5,10 +5,10 @@ import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EVENT_SOURCE, eventType, type OutcomeEvent } from '../../ports/events/port.ts';
 import { openSqliteEvents } from '../../ports/events/sqlite.ts';
-import { readEntries } from '../../producers/replay/attempts.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { OUTCOMES, REASONS } from '../../schemas/envelope/ledger.ts';
 import { Bus, type DeliveredEvent, type Subscription } from '../fixtures/bus.ts';
+import { redriveOf } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { type Pipeline, startPipeline } from '../fixtures/pipeline.ts';
 import { describeWithServer } from '../servers.ts';
@@ -65,23 +65,7 @@ async function makeOneOfEach(
   const tooLong = envelopeOf([{ ...orderUpsert('long'), value: { ...orderUpsert('long').value, customer: 'x'.repeat(300) } }]);
   await pipeline.submit([applied, byAgent, lines, rejected, tooLong, deadLettered]);
   await pipeline.submit([reused, envelopeOf([orderUpsert('late')])]);
-  const [before] = await readEntries(pipeline.store, [rejected.id]);
-  const { commit, committedAt, position } = before ?? expect.unreachable();
-  const redriven: Envelope = {
-    ...rejected,
-    data: {
-      ...rejected.data,
-      redrive: {
-        replaces: { commit, committedAt },
-        first: { committedAt, position },
-        attempt: 2,
-        lookedTo: committedAt,
-        overNewer: true,
-        by: 'ann',
-        time: '2026-11-24T13:00:00.000Z',
-      },
-    },
-  };
+  const redriven = await redriveOf(pipeline.store, rejected, { overNewer: true });
   await pipeline.submit([redriven]);
   const events = await seen(9);
   const the = (envelope: Envelope, attempt?: number): OutcomeEvent =>

@@ -72,7 +72,7 @@ const vendorPackage =
  * @type {readonly (readonly [vendor: RegExp, adapters: RegExp])[]}
  */
 const adaptersOf = [
-  [/^@aws-sdk\/client-sqs$/, /^ports\/queue\//],
+  [/^@aws-sdk\/(?:client-sqs|core\/protocols)$/, /^ports\/queue\//],
   [/^@google-cloud\/pubsub$/, /^ports\/topic\//],
   [/^@google-cloud\/spanner$/, /^ports\/store\//],
   [/^@aws-sdk\/client-eventbridge$/, /^ports\/events\//],

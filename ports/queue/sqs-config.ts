@@ -1,5 +1,6 @@
 /** What a `sqs:` URL says, and the client made from it. */
 import { SQSClient, type SQSClientConfig } from '@aws-sdk/client-sqs';
+import { AwsJson1_0Protocol } from '@aws-sdk/core/protocols';
 import { AdapterConfigError } from '../errors.ts';
 
 /** To open a connection, TLS included. */
@@ -60,11 +61,34 @@ function regionOf(host: string): string | undefined {
   return (/(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\./.exec(host) ?? /^([a-z0-9-]+)\.queue\./.exec(host))?.[1];
 }
 
+/** A request as its JSON text, which is right for one without bytes and dates: no request of the adapter has any. */
+class RequestText {
+  #text = '';
+
+  write(_schema: unknown, input: unknown): void {
+    this.#text = JSON.stringify(input);
+  }
+
+  flush(): string {
+    return this.#text;
+  }
+
+  setSerdeContext(): void {
+    // It needs none.
+  }
+}
+
+/** The SDK's own serializer writes the text byte by byte in JavaScript; for a batch of full packs that is half of the call. */
+class SqsProtocol extends AwsJson1_0Protocol {
+  protected override readonly serializer = new RequestText();
+}
+
 export function makeClient(config: SqsConfig): SQSClient {
   return new SQSClient({
     ...config.client,
     maxAttempts: MAX_ATTEMPTS,
     cacheMiddleware: true,
+    protocol: SqsProtocol,
     requestHandler: {
       connectionTimeout: CONNECT_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,

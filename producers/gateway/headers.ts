@@ -61,8 +61,10 @@ export function isCorrelationId(text: string): boolean {
 export function traceOf(headers: IncomingHttpHeaders): { traceparent: string; tracestate?: string } {
   const given = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(String(headers['traceparent'] ?? ''));
   const valid = given && !/^0+$/.test(given[1] ?? '') && !/^0+$/.test(given[2] ?? '');
-  const span = randomHex().slice(16);
-  if (!valid) return { traceparent: `00-${randomHex()}-${span}-01` };
+  const random = randomHex();
+  const span = random.slice(16);
+  // Ids of different kinds: that one ends as the other says nothing.
+  if (!valid) return { traceparent: `00-${random}-${span}-01` };
   const state = headers['tracestate'];
   return {
     traceparent: `00-${given[1] ?? ''}-${span}-${given[3] ?? ''}`,

@@ -53,6 +53,8 @@ export class PackSender {
   #scheduled = false;
   #lingered = false;
   #linger: NodeJS.Timeout | undefined;
+  /** Envelopes of a send just acknowledged, whose callers are about to come back. */
+  #answered = 0;
   #idle: (() => void) | undefined;
 
   constructor(queue: QueueSender, signer: () => Signer, settings: PackSenderSettings) {
@@ -170,11 +172,16 @@ export class PackSender {
     this.#lingered = false;
     const { maxBatchCount, maxBatchBytes } = this.#queue.capabilities;
     const batch: { shard: number; items: Pending[]; entry: QueueEntry }[] = [];
+    // Callers who take turns are kept in two halves: while the queue has one, the other is worked on.
+    const fairShare = this.#answered > 0 ? (this.#pending.size + this.#answered) / 2 : Infinity;
+    this.#answered = 0;
     let bytes = 0;
+    let count = 0;
     for (const shard of this.#ready) {
-      if (batch.length === maxBatchCount) break;
+      if (batch.length === maxBatchCount || count >= fairShare) break;
       const items = this.#nextPack(shard, maxBatchBytes - bytes - ATTRIBUTES_BYTES);
       if (items.length === 0) break;
+      count += items.length;
       bytes += items.reduce((sum, item) => sum + item.bytes, ATTRIBUTES_BYTES + 1);
       const pack = encodePack(
         items.map((item) => item.text),
@@ -202,7 +209,9 @@ export class PackSender {
       if (this.#waiting.has(shard)) this.#ready.add(shard);
     });
     this.#sends -= 1;
-    if (this.#ready.size > 0) this.#schedule();
+    if (this.#ready.size === 0) return;
+    this.#answered = count;
+    this.#schedule();
   }
 
   /** Takes what fits in a pack, in order; the first always fits in an empty batch. */

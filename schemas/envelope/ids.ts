@@ -30,12 +30,14 @@ function uuidText(bytes: Buffer): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-/** 128 bits, base64url. */
-function hash128(value: unknown): string {
-  return hash('sha256', JSON.stringify(value), 'buffer').subarray(0, ID_BYTES).toString('base64url');
-}
-
 const ID_BYTES = 16;
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+
+/** 128 bits, base64url: 21 characters of the hash's own, and one of its next two bits. Without a buffer between, it takes half the time. */
+function hash128(value: unknown): string {
+  const text = hash('sha256', JSON.stringify(value), 'base64url');
+  return `${text.slice(0, 21)}${'AQgw'.charAt(BASE64URL.indexOf(text.charAt(21)) >> 4)}`;
+}
 
 /** 128 bits, base64url. Cells and field order are canonical, so equal payloads have equal hashes. */
 export function payloadHash(mutations: readonly Mutation[], ifMatch: string | undefined): string {

@@ -102,6 +102,21 @@ describe('the pack sender', () => {
     await Promise.all(sent);
   });
 
+  it('takes turns with as many as it has just answered, who are about to come back', async () => {
+    const sender = new PackSender(held.queue, () => ring, settings);
+    const toShards = (from: number, to: number): Promise<void>[] =>
+      Array.from({ length: to - from }, (_, i) => sender.send(from + i, String(from + i)));
+    const sent = toShards(0, 4);
+    await firstSend();
+    sent.push(...toShards(4, 12));
+    held.release();
+    await Promise.all(sent);
+    expect(held.sends.map((send) => send.length)).toEqual([4, 6, 2]);
+    // After a pause nobody is.
+    await Promise.all(toShards(0, 9));
+    expect(held.sends.at(-1)).toHaveLength(9);
+  });
+
   it('answers no one before the queue has acknowledged', async () => {
     const sender = new PackSender(held.queue, () => ring, settings);
     let answered = false;

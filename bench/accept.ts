@@ -17,7 +17,7 @@ import { ownSecrets } from '../test/fixtures/real-adapters.ts';
 import { Client, type Command, prepareRoles } from '../test/fixtures/stacks.ts';
 import { queueDrained, sqsClient } from './parts/bridge-servers.ts';
 import { httpLoad } from './parts/http-load.ts';
-import { percentile, rate } from './parts/measure.ts';
+import { percentile, rate, ratioInTurns } from './parts/measure.ts';
 import type { Results } from './run.ts';
 
 const CONNECTIONS = 64;
@@ -71,12 +71,7 @@ export async function bench(say: (line: string) => void): Promise<Results> {
       if (run > 0) say(`run ${run}: ${SERVERS.map((s) => `${s} ${perSecond[s].at(-1)?.toFixed(0)}`).join(', ')} requests/s`);
     }
     const median = (server: Server): number => percentile(perSecond[server], 50);
-    // Of each turn, since what the machine does beside it changes from turn to turn.
-    const against = (server: Server): number =>
-      percentile(
-        perSecond.gateway.map((rate, i) => rate / (perSecond[server][i] ?? Number.NaN)),
-        50,
-      );
+    const against = (server: Server): number => ratioInTurns(perSecond.gateway, perSecond[server]);
     roles.push(start('bridge'));
     const before = await callsOf(sqs);
     await accepted(url, COUNTED_CONNECTIONS, COUNTED, headers);

@@ -5,7 +5,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { StoreError } from '../../ports/errors.ts';
 import { type FieldProblem, ValidationError } from '../../schemas/errors.ts';
 import type { ProblemDescription, ProblemName } from '../../schemas/openapi/shared.ts';
-import { logDenied } from './audit.ts';
+import { logDenied } from './decisions.ts';
 import { RateLimitedError, RequestError, UnavailableError } from './errors.ts';
 
 /** `explanation` is shown at the URL that `type` names. */

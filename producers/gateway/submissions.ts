@@ -9,7 +9,7 @@ import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { timestampOf } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
-import { logAllowed } from './audit.ts';
+import { logAllowed } from './decisions.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
 import { rowName } from './paths.ts';

@@ -9,7 +9,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../../../schemas/envelope/envelope.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
-import { type Decision, logAllowed, logsAllowed } from '../audit.ts';
+import { type Decision, logAllowed, logsAllowed } from '../decisions.ts';
 import { authorizationsOf, isCorrelationId, newCorrelationId } from '../headers.ts';
 import type { Identity } from '../identity.ts';
 import type { RateLimiter } from '../rate-limits.ts';
@@ -25,7 +25,7 @@ export interface RepeatableRead {
   /** Of the answer, beside the correlation id and the length. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** For the audit. */
+  /** For its line in the log. */
   readonly decision: Decision;
 }
 

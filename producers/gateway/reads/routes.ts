@@ -8,7 +8,7 @@ import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
-import { type Decision, logAllowed, logsAllowed } from '../audit.ts';
+import { type Decision, logAllowed, logsAllowed } from '../decisions.ts';
 import type { Background } from '../background.ts';
 import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';

@@ -48,7 +48,12 @@ export function payloadHash(mutations: readonly Mutation[], ifMatch: string | un
 function withoutNulls(mutation: Mutation): Mutation {
   const { op, value } = mutation;
   if (!value || op === 'update') return mutation;
-  return { ...mutation, value: Object.fromEntries(Object.entries(value).filter(([, cell]) => cell !== null)) };
+  const given: Record<string, Cell> = {};
+  for (const name in value) {
+    const cell = value[name] ?? null;
+    if (cell !== null) given[name] = cell;
+  }
+  return { ...mutation, value: given };
 }
 
 /** The aggregate as a hash: of the tenant, the root resource and the root's key. 128 bits, base64url. */

@@ -1,7 +1,8 @@
 /** The ids of design: none is ordered by time, none comes from a broker. */
-import { createHmac, hash, type KeyObject, randomUUID, timingSafeEqual } from 'node:crypto';
+import { hash, randomUUID, timingSafeEqual } from 'node:crypto';
 import type { Cell } from '../resource/table.ts';
 import type { Envelope, Mutation } from './envelope.ts';
+import type { HmacKey } from './hmac.ts';
 
 /** A retry with the same key is the same submission, with no state at the edge. The parts cannot run into each other. */
 export function submissionIdFor(tenant: string, route: string, idempotencyKey: string): string {
@@ -88,7 +89,7 @@ const MAC_BYTES = 16;
  * The public id of a submission, 64 characters: its id, its payload's hash, and a MAC over both and the tenant.
  * The status route can tell "not applied yet" from "never existed" by it alone, and no other tenant can use it.
  */
-export function receiptId(id: ReceiptId, tenant: string, key: KeyObject): string {
+export function receiptId(id: ReceiptId, tenant: string, key: HmacKey): string {
   const bytes = Buffer.allocUnsafe(2 * ID_BYTES + MAC_BYTES);
   bytes.write(id.submissionId.replaceAll('-', ''), 0, 'hex');
   bytes.write(id.payloadHash, ID_BYTES, 'base64url');
@@ -98,7 +99,7 @@ export function receiptId(id: ReceiptId, tenant: string, key: KeyObject): string
 }
 
 /** Undefined for what no gateway with one of these keys made for this tenant. */
-export function readReceiptId(text: string, tenant: string, keys: readonly KeyObject[]): ReceiptId | undefined {
+export function readReceiptId(text: string, tenant: string, keys: readonly HmacKey[]): ReceiptId | undefined {
   if (!/^[A-Za-z0-9_-]{64}$/.test(text)) return undefined;
   const bytes = Buffer.from(text, 'base64url');
   const head = bytes.subarray(0, 2 * ID_BYTES);
@@ -116,6 +117,6 @@ export function submissionIdOf(text: string): string | undefined {
   return /^[A-Za-z0-9_-]{64}$/.test(text) ? uuidText(Buffer.from(text, 'base64url').subarray(0, ID_BYTES)) : undefined;
 }
 
-function receiptMac(head: Buffer, tenant: string, key: KeyObject): Buffer {
-  return createHmac('sha256', key).update('spanway receipt\0').update(head).update(tenant, 'utf8').digest().subarray(0, MAC_BYTES);
+function receiptMac(head: Buffer, tenant: string, key: HmacKey): Buffer {
+  return key.mac('spanway receipt\0', head, tenant).subarray(0, MAC_BYTES);
 }

@@ -1,6 +1,7 @@
 /** Keys that rotate: the first signs, every one verifies. */
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { SpanwayError } from '../errors.ts';
+import { HmacKey } from './hmac.ts';
 
 export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519';
 
@@ -33,8 +34,7 @@ export interface NamedKey {
 
 interface Secret {
   readonly id: string;
-  /** Prepared once: with the bytes, each MAC would prepare it anew, which takes several times as long as the MAC. */
-  readonly key: KeyObject;
+  readonly key: HmacKey;
 }
 
 /** Secret keys of HMAC-SHA256 (RFC 2104): who can verify can also sign. */
@@ -44,33 +44,27 @@ export class KeyRing implements Signer, Verifier {
 
   constructor(keys: readonly NamedKey[]) {
     if (keys.length === 0) throw new SpanwayError('key_ring', 'a key ring needs at least one key');
-    this.#keys = keys.map(({ id, key }) => ({ id, key: createSecretKey(key) }));
+    this.#keys = keys.map(({ id, key }) => ({ id, key: new HmacKey(key) }));
   }
 
   get current(): Secret {
     return this.#keys[0] as Secret;
   }
 
-  all(): readonly KeyObject[] {
+  all(): readonly HmacKey[] {
     return this.#keys.map((k) => k.key);
   }
 
   sign(parts: SignedParts): { readonly keyId: string; readonly signature: Buffer } {
-    return { keyId: this.current.id, signature: mac(this.current.key, parts) };
+    return { keyId: this.current.id, signature: this.current.key.mac(...parts) };
   }
 
   verify(keyId: string, parts: SignedParts, signature: Uint8Array): boolean | undefined {
     const key = this.#keys.find((k) => k.id === keyId)?.key;
     if (!key) return undefined;
-    const expected = mac(key, parts);
+    const expected = key.mac(...parts);
     return signature.length === expected.length && timingSafeEqual(signature, expected);
   }
-}
-
-function mac(key: KeyObject, parts: SignedParts): Buffer {
-  const hmac = createHmac('sha256', key);
-  for (const part of parts) hmac.update(part);
-  return hmac.digest();
 }
 
 /**

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { CloudEvent } from 'cloudevents';
 import { describe, expect, it } from 'vitest';
 import { checkEnvelope, ENVELOPE_TYPE, type Envelope } from '../../schemas/envelope/envelope.ts';
@@ -155,6 +155,13 @@ describe('ids', () => {
     expect(payloadHash([withNull], undefined)).toBe(payloadHash([mutation], undefined));
     expect(payloadHash([{ ...withNull, op: 'update' }], undefined)).not.toBe(payloadHash([{ ...mutation, op: 'update' }], undefined));
     expect(payloadHash([mutation], 'v1')).not.toBe(payloadHash([mutation], undefined));
+  });
+
+  it('are the first 128 bits of a hash', () => {
+    for (let i = 0; i < 100; i += 1) {
+      const bits = hash('sha256', JSON.stringify(['t1', 'orders', [`o${i}`]]), 'buffer').subarray(0, 16);
+      expect(aggregateId('t1', 'orders', [`o${i}`])).toBe(bits.toString('base64url'));
+    }
   });
 
   it('give a receipt that only its tenant can read, and nobody can forge', () => {

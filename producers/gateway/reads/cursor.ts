@@ -2,7 +2,8 @@
  * A cursor: where the next page of a list begins. It is encrypted, since it may name a row that its caller may not
  * read, and bound to the tenant and the query it was made for. It holds no tenant: that is always the caller's own.
  */
-import { createCipheriv, createDecipheriv, createHmac, type KeyObject, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import type { HmacKey } from '../../../schemas/envelope/hmac.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { RequestError } from '../errors.ts';
@@ -53,11 +54,11 @@ function bound({ tenant, resource, plan: { order, prefix, lower, upper, descendi
   );
 }
 
-const derived = new WeakMap<KeyObject, Buffer>();
+const derived = new WeakMap<HmacKey, Buffer>();
 
 /** A key of its own, from the one that signs receipts. */
-function cursorKey(key: KeyObject): Buffer {
-  const known = derived.get(key) ?? createHmac('sha256', key).update('spanway cursor\0').digest();
+function cursorKey(key: HmacKey): Buffer {
+  const known = derived.get(key) ?? key.mac('spanway cursor\0');
   derived.set(key, known);
   return known;
 }

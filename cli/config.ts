@@ -1,4 +1,5 @@
 /** The settings: read from the environment once, checked, frozen. Who else may read it, `eslint.boundaries.js` says. */
+import { join } from 'node:path';
 import type { Rate } from '../producers/gateway/rate-limits.ts';
 import { SpanwayError } from '../schemas/errors.ts';
 import { MAX_COMMIT_MUTATIONS } from '../schemas/resource/cost.ts';
@@ -329,9 +330,14 @@ function complete(read: Read, production: boolean): Config {
     events: read.events ?? embedded,
     jobs: read.jobs ?? `sqlite:${read.dataDir}/jobs.db`,
     boardUrl: boardUrlOf(read),
-    secrets: read.secrets ?? `file:${read.dataDir}/secrets`,
+    secrets: read.secrets ?? `file:${secretsFolder(read)}`,
     production,
   });
+}
+
+/** In the data folder, one for each algorithm: its keys are not the other's. */
+export function secretsFolder({ dataDir, packSignature }: Pick<Config, 'dataDir' | 'packSignature'>): string {
+  return join(dataDir, packSignature === 'ed25519' ? 'secrets-ed25519' : 'secrets');
 }
 
 function boardUrlOf({ boardUrl, boardPort }: Read): string {

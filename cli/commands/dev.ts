@@ -5,7 +5,7 @@ import { openCache } from '../../ports/cache/index.ts';
 import { hasBoard } from '../../ports/jobs/index.ts';
 import { holdExclusive } from '../../ports/sqlite/lock.ts';
 import { startBoard } from '../board/start.ts';
-import { type Config, ConfigError, withAdapters } from '../config.ts';
+import { type Config, ConfigError, secretsFolder, withAdapters } from '../config.ts';
 import { startConsumers } from '../consumers.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
 import { issuerOf } from '../issuers.ts';
@@ -36,8 +36,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
   };
   let board: (Role & { readonly url: string }) | undefined;
   try {
-    // One folder for each algorithm: its keys are not the other's.
-    const secrets = join(given.dataDir, given.packSignature === 'ed25519' ? 'secrets-ed25519' : 'secrets');
+    const secrets = secretsFolder(given);
     await ensureDevelopmentKeys(secrets, given.packSignature);
     const servers = real ? await startLocalServers({ log: say }) : undefined;
     if (servers) running.push(servers);

@@ -111,10 +111,18 @@ describe('spanway dev', () => {
     expect(await stack.stop()).toEqual([0]);
   });
 
-  it('applies packs signed with Ed25519', async () => {
-    const stack = await startDev(await temporaryFolder(), [], { SPANWAY_PACK_SIGNATURE: 'ed25519' });
+  it('applies packs signed with Ed25519, and operators sign with the same keys', async () => {
+    const folder = await temporaryFolder();
+    const signed = { SPANWAY_PACK_SIGNATURE: 'ed25519' };
+    const stack = await startDev(folder, [], signed);
     try {
       expect(await stack.client.write('PUT', '/v1/orders/o1', { customer: 'c', status: 'open' })).toBe('applied');
+      const redrive = new Command(['dlq', 'redrive', '--all'], {
+        ...signed,
+        SPANWAY_DATA_DIR: folder,
+        SPANWAY_SCHEMAS: join(folder, 'schemas'),
+      });
+      expect(await redrive.exited, redrive.output).toBe(0);
     } finally {
       await stack.stop();
     }

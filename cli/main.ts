@@ -6,6 +6,16 @@ import { endWithParent } from './setup.mjs';
 
 endWithParent();
 
+/** 128 and SIGPIPE's number, as the shell says of a program that it ended. */
+const PIPE_BROKEN = 141;
+
+// A reader may have had enough, as `head` has; anything else is told.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(PIPE_BROKEN);
+  process.stderr.write(`spanway: cannot write the output: ${error.message}; what is there of it is not all\n`);
+  process.exit(1);
+});
+
 const program = new Command('spanway')
   .description(
     'Carries writes from an HTTP API in AWS to Cloud Spanner, exactly once in effect. Settings are environment variables; the README lists them.',

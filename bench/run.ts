@@ -1,6 +1,6 @@
 /** `npm run bench -- NAME`: one bench. Its last line is one JSON object, `{"bench":…,"figures":{…},"ratios":{…}}`. */
 import { readdir } from 'node:fs/promises';
-import '../cli/resolve-spanway.ts';
+import '../test/fixtures/resolve-spanway.ts';
 
 /** What a bench measured. Ratios are against the baselines it ran itself, on the same servers, in the same run. */
 export interface Results {

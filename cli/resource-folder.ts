@@ -3,7 +3,7 @@ import { watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { treatAsModules } from './resolve-spanway.ts';
+import { resolveSpanway } from './resolve-spanway.ts';
 import { ResourceDefinitionError } from '../schemas/errors.ts';
 import { isResource, type Resource } from '../schemas/resource/define.ts';
 import { ResourceSet, type ResourceSource } from '../schemas/resource/registry.ts';
@@ -20,7 +20,6 @@ export class ResourceFolder implements ResourceSource {
   /** @throws ResourceDefinitionError naming the file and what to change. */
   static async open(folder: string): Promise<ResourceFolder> {
     const path = resolve(folder);
-    treatAsModules(`${pathToFileURL(path).href}/`);
     return new ResourceFolder(path, await load(path));
   }
 
@@ -74,10 +73,15 @@ async function load(folder: string): Promise<ResourceSet> {
     });
   }
   const resources: Resource[] = [];
-  for (const name of names) {
-    const file = join(folder, name);
-    const resource = await importResource(file);
-    if (resource) resources.push(resource);
+  const hooks = resolveSpanway(`${pathToFileURL(folder).href}/`);
+  try {
+    for (const name of names) {
+      const file = join(folder, name);
+      const resource = await importResource(file);
+      if (resource) resources.push(resource);
+    }
+  } finally {
+    hooks.deregister();
   }
   if (resources.length === 0) {
     throw new ResourceDefinitionError(

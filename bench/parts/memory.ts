@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const SAMPLE_MS = 100;
 const MEBIBYTE = 1024 * 1024;
 /** So that the child finds the package by its name. */
-const RESOLVE = new URL('../../cli/resolve-spanway.ts', import.meta.url);
+const RESOLVE = new URL('../../test/fixtures/resolve-spanway.ts', import.meta.url);
 
 /** What the child tells. */
 interface Sample {

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startLocalServer } from '../../cli/local-servers/index.ts';
-import '../../cli/resolve-spanway.ts';
+import '../fixtures/resolve-spanway.ts';
 
 // Resource files among what these import are resolved by what is imported above.
 const { spannerUrl } = await import('../fixtures/stores.ts');

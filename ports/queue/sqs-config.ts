@@ -78,7 +78,7 @@ class RequestText {
   }
 }
 
-/** The SDK's own serializer writes the text byte by byte in JavaScript; for a batch of full packs that is half of the call. */
+/** The SDK's own serializer writes the text byte by byte in JavaScript; for a batch of full packs that is a third of the call. */
 class SqsProtocol extends AwsJson1_0Protocol {
   protected override readonly serializer = new RequestText();
 }

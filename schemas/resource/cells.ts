@@ -199,7 +199,7 @@ export function canonicalTimestamp(text: string): string | undefined {
 export function timestampOf(ms: number = Date.now()): string {
   // Always with three digits of a second.
   const text = new Date(ms).toISOString();
-  if (ms % 10 !== 0) return text;
+  if (!text.endsWith('0Z')) return text;
   const fraction = withoutTrailingZeros(text.slice(20, -1));
   return `${text.slice(0, 19)}${fraction ? `.${fraction}` : ''}Z`;
 }

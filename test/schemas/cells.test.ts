@@ -93,7 +93,13 @@ describe('cells', () => {
     expect(canonicalTimestamp('9999-12-31T23:59:59.999999999Z')).toBe('9999-12-31T23:59:59.999999999Z');
     const now = timestampOf();
     expect(canonicalTimestamp(now)).toBe(now);
-    expect([0, 100, 1230].map(timestampOf)).toEqual(['1970-01-01T00:00:00Z', '1970-01-01T00:00:00.1Z', '1970-01-01T00:00:01.23Z']);
+    expect([0, 100, 1230].map((ms) => timestampOf(ms))).toEqual([
+      '1970-01-01T00:00:00Z',
+      '1970-01-01T00:00:00.1Z',
+      '1970-01-01T00:00:01.23Z',
+    ]);
+    // A part of a millisecond is cut off.
+    expect([10.5, 1.5].map((ms) => timestampOf(ms))).toEqual(['1970-01-01T00:00:00.01Z', '1970-01-01T00:00:00.001Z']);
     expect(canonicalTimestamp('2026-01-01t00:00:00.500z')).toBe('2026-01-01T00:00:00.5Z');
     for (const wrong of [
       '2026-02-30T00:00:00Z',

@@ -7,7 +7,7 @@ import { aggregateId, shardOf } from '../../schemas/envelope/ids.ts';
 import { check } from './check.ts';
 import { ChaosClient } from './client.ts';
 import { type DatabaseReader, openDatabase } from './database.ts';
-import { startDuplicator } from './duplicates.ts';
+import { queueIsEmptied, startDuplicator } from './duplicates.ts';
 import { startFaults } from './faults.ts';
 import { type ChaosStack, SHARDS } from './stack.ts';
 import { type Aggregate, newAggregate } from './workload.ts';
@@ -86,6 +86,7 @@ async function work(stack: ChaosStack, options: ChaosOptions, violations: string
     watch.stop();
     const { violations: found, ...findings } = await check(direct, database, aggregates);
     violations.push(...found);
+    if (!(await queueIsEmptied(stack.adapters.queue, stuckMs))) violations.push('packs are left in the queue');
     return { ...findings, ...counts() };
   } catch (error) {
     // What ends a run early is what it found: a write refused, a role that does not start, no progress.

@@ -22,6 +22,21 @@ export interface Duplicator {
   stop(): Promise<void>;
 }
 
+/** Whether the queue that the copies went to was emptied, within `patienceMs`: else the roles read another. */
+export async function queueIsEmptied(url: string, patienceMs: number): Promise<boolean> {
+  const queue = await openQueue(url);
+  try {
+    for (const end = Date.now() + patienceMs; ; await sleep(1000)) {
+      const messages = await queue.receive({ maxCount: 1, waitMs: 0, visibilityMs: 1000 });
+      if (messages.length === 0) return true;
+      await queue.extend(messages, 0);
+      if (Date.now() > end) return false;
+    }
+  } finally {
+    await queue.close();
+  }
+}
+
 export async function startDuplicator(stack: ChaosStack, seed: number): Promise<Duplicator> {
   const rng = new Rng(seed, 'duplicates');
   const sent = { toQueue: 0, toTopic: 0 };

@@ -1,6 +1,7 @@
 /** The two stacks under test, each behind proxies: every role a process on real local servers, and all in one, embedded. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { readConfig } from '../../cli/config.ts';
 import { freePort } from '../../cli/local-servers/child.ts';
 import type { LocalServers } from '../../cli/local-servers/index.ts';
 import { Command } from '../fixtures/stacks.ts';
@@ -33,7 +34,7 @@ export async function startEmbedded(folder: string): Promise<ChaosStack> {
   const env = { ...SETTINGS, SPANWAY_DATA_DIR: dataDir, PORT: String(port) };
   const role = new RoleProcess('dev', ['dev'], env, folder);
   await role.start();
-  const database = `sqlite:${join(dataDir, 'spanway.db')}`;
+  const { queue, topic, store } = readConfig(env);
   const proxy = await Proxy.start('gateway', port);
   return {
     name: 'embedded',
@@ -42,7 +43,7 @@ export async function startEmbedded(folder: string): Promise<ChaosStack> {
     dataDir,
     roles: [role],
     proxies: [proxy],
-    adapters: { queue: database, topic: database, store: database },
+    adapters: { queue, topic, store },
     stop: async () => {
       await role.stop();
       await proxy.stop();

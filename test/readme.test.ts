@@ -18,7 +18,7 @@ import { eventsAdapters } from '../ports/events/index.ts';
 import { jobsAdapters } from '../ports/jobs/index.ts';
 import { queueAdapters } from '../ports/queue/index.ts';
 import { secretsAdapters } from '../ports/secrets/index.ts';
-import { STORE_SCHEMES } from '../ports/store/index.ts';
+import { storeAdapters } from '../ports/store/index.ts';
 import { topicAdapters } from '../ports/topic/index.ts';
 import { PROBLEM_TYPES } from '../producers/gateway/problems.ts';
 import { REASONS } from '../schemas/envelope/ledger.ts';
@@ -242,7 +242,7 @@ describe('README.md', () => {
     const schemes: Record<string, readonly string[]> = {
       SPANWAY_QUEUE: Object.keys(queueAdapters),
       SPANWAY_TOPIC: Object.keys(topicAdapters),
-      SPANWAY_STORE: STORE_SCHEMES,
+      SPANWAY_STORE: Object.keys(storeAdapters),
       SPANWAY_EVENTS: Object.keys(eventsAdapters),
       SPANWAY_CACHE: Object.keys(cacheAdapters),
       SPANWAY_JOBS: Object.keys(jobsAdapters),

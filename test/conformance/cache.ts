@@ -8,6 +8,8 @@ export interface CacheFixture {
   readonly cache: Cache;
   /** Another process's cache, as far as the adapter reaches: values, signals and buckets are those of both. */
   readonly other: Cache;
+  /** On the same server, as another installation has it. */
+  readonly elsewhere: Cache;
   remove(): Promise<void>;
 }
 
@@ -19,10 +21,11 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
   describe(`cache: ${name}`, () => {
     let cache: Cache;
     let other: Cache;
+    let elsewhere: Cache;
     let remove: () => Promise<void>;
     let key: string;
     beforeEach(async () => {
-      ({ cache, other, remove } = await open());
+      ({ cache, other, elsewhere, remove } = await open());
       key = `test:${randomUUID()}`;
     });
     afterEach(() => remove());
@@ -296,6 +299,35 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
 
       it('of none give at once', async () => {
         expect(await cache.take([])).toEqual({ taken: true, levels: [] });
+      });
+    });
+
+    describe('another namespace on the same server', () => {
+      it('sees none of the values, and its own stay apart', async () => {
+        const row = `${key}:row`;
+        await cache.add(key, 'here', LONG_MS);
+        await cache.versioned.put(row, 'here', 10, LONG_MS);
+        expect([await elsewhere.get(key), await elsewhere.versioned.get(row)]).toEqual([undefined, undefined]);
+        await elsewhere.add(key, 'there', LONG_MS);
+        await elsewhere.versioned.put(row, 'there', 5, LONG_MS);
+        await elsewhere.versioned.outdate([{ key: row, version: 20 }], LONG_MS);
+        expect([await other.get(key), await other.versioned.get(row)]).toEqual(['here', 'here']);
+        expect([await elsewhere.get(key), await elsewhere.versioned.get(row)]).toEqual(['there', undefined]);
+      });
+
+      it('hears none of the signals', async () => {
+        const [here, there] = [await other.listen(key), await elsewhere.listen(key)];
+        await cache.signal([key]);
+        expect(await Promise.all([here.wait(LONG_MS), there.wait(SHORT_MS)])).toEqual([true, false]);
+        here.close();
+        there.close();
+      });
+
+      it('has buckets of its own', async () => {
+        const bucket = { key, perSecond: 0.001, burst: 1 };
+        expect((await cache.take([bucket])).taken).toBe(true);
+        expect(await elsewhere.take([bucket])).toMatchObject({ taken: true, levels: [{ left: 0 }] });
+        expect((await other.take([bucket])).taken).toBe(false);
       });
     });
 

@@ -45,9 +45,10 @@ it('forgets the least recently used bucket when it has too many', async () => {
 });
 
 it('takes its size from the URL', async () => {
-  const cache = await openCache('memory:?maxEntries=1');
+  const cache = await openCache('memory:?maxEntries=1', 'test');
   await cache.set('a', 'a', 60_000);
   await cache.set('b', 'b', 60_000);
   expect(await cache.get('a')).toBeUndefined();
-  for (const wrong of ['0', '1e3', '10000000']) await expect(openCache(`memory:?maxEntries=${wrong}`)).rejects.toThrow(AdapterConfigError);
+  for (const wrong of ['0', '1e3', '10000000'])
+    await expect(openCache(`memory:?maxEntries=${wrong}`, 'test')).rejects.toThrow(AdapterConfigError);
 });

@@ -21,7 +21,7 @@ async function startRedis(port?: number): Promise<RedisServer> {
 }
 
 async function open(url: string): Promise<Cache> {
-  const cache = await openCache(url);
+  const cache = await openCache(url, 'test');
   onTestFinished(() => cache.close());
   return cache;
 }
@@ -99,10 +99,10 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const raw = new Redis(server.address.url);
     onTestFinished(() => raw.disconnect());
     await cache.take([{ key: 'slow', perSecond: 0.1, burst: 5 }]);
-    expect(await raw.pttl('spanway:slow')).toBeGreaterThan(0);
-    expect(await raw.pttl('spanway:slow')).toBeLessThanOrEqual(10_000);
+    expect(await raw.pttl('spanway:cache:test:slow')).toBeGreaterThan(0);
+    expect(await raw.pttl('spanway:cache:test:slow')).toBeLessThanOrEqual(10_000);
     await cache.take([{ key: 'quick', perSecond: 1000, burst: 5 }]);
-    await expect.poll(() => raw.exists('spanway:quick')).toBe(0);
+    await expect.poll(() => raw.exists('spanway:cache:test:quick')).toBe(0);
   });
 
   it('opens where there is no server yet, and works once there is', async () => {
@@ -127,12 +127,12 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
   });
 
   it('refuses options it does not know, without repeating the password', async () => {
-    const error = await openCache('redis://user:hush-hush@127.0.0.1:1?tls=1').catch((thrown: unknown) => thrown);
+    const error = await openCache('redis://user:hush-hush@127.0.0.1:1?tls=1', 'test').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(AdapterConfigError);
     expect(String(error)).not.toContain('hush-hush');
-    await expect(openCache('redis://127.0.0.1:1?takeWithinMs=801')).rejects.toThrow(/takeWithinMs=801.*1 to 800/);
-    await expect(openCache('redis:')).rejects.toThrow(AdapterConfigError);
-    await expect(openCache('redis://host/name')).rejects.toThrow(AdapterConfigError);
+    await expect(openCache('redis://127.0.0.1:1?takeWithinMs=801', 'test')).rejects.toThrow(/takeWithinMs=801.*1 to 800/);
+    await expect(openCache('redis:', 'test')).rejects.toThrow(AdapterConfigError);
+    await expect(openCache('redis://host/name', 'test')).rejects.toThrow(AdapterConfigError);
   });
 
   it('says that the password is wrong, and not what it was', async () => {
@@ -164,14 +164,14 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
 
     await cache.set('key', 'value', LONG_MS);
     const listeners = await Promise.all([cache.listen('channel'), cache.listen('channel')]);
-    expect(await raw.keys('*')).toEqual(['spanway:key']);
-    expect(await raw.pubsub('NUMSUB', 'spanway:channel')).toEqual(['spanway:channel', 1]);
-    expect(await raw.pubsub('CHANNELS')).toEqual(['spanway:channel']);
+    expect(await raw.keys('*')).toEqual(['spanway:cache:test:key']);
+    expect(await raw.pubsub('NUMSUB', 'spanway:cache:test:channel')).toEqual(['spanway:cache:test:channel', 1]);
+    expect(await raw.pubsub('CHANNELS')).toEqual(['spanway:cache:test:channel']);
 
     listeners[0].close();
     // A round trip on the subscriber's connection, so that an UNSUBSCRIBE would have been carried out.
     (await cache.listen('another')).close();
-    expect(await raw.pubsub('CHANNELS', 'spanway:channel')).toEqual(['spanway:channel']);
+    expect(await raw.pubsub('CHANNELS', 'spanway:cache:test:channel')).toEqual(['spanway:cache:test:channel']);
     listeners[1].close();
     await expect.poll(() => raw.pubsub('CHANNELS')).toEqual([]);
   });

@@ -86,7 +86,7 @@ export async function openGateway(
       resources,
       log,
       packSigner: packSigner.current,
-      receiptKeys: receiptKeys.current,
+      receiptKeys,
       settings: {
         ...config,
         receiptTtlMs: config.receiptTtlSeconds * 1000,

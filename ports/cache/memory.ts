@@ -73,20 +73,12 @@ export class MemoryCache implements Cache {
     return undefined;
   }
 
-  async set(key: string, value: string, ttlMs: number): Promise<void> {
-    await this.ping();
-    this.#put(key, value, ttlMs);
-  }
-
   async add(key: string, value: string, ttlMs: number): Promise<void> {
     await this.ping();
+    if (ttlMs < 1) return;
+    const now = this.#now();
     const entry = this.#entries.peek(key);
-    if (!entry || entry.expiresAt <= this.#now()) this.#put(key, value, ttlMs);
-  }
-
-  #put(key: string, value: string, ttlMs: number): void {
-    if (ttlMs > 0) this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });
-    else this.#entries.delete(key);
+    if (!entry || entry.expiresAt <= now) this.#entries.set(key, { value, expiresAt: now + ttlMs });
   }
 
   async signal(channels: readonly string[]): Promise<void> {

@@ -62,15 +62,9 @@ export class RedisCache implements Cache {
     return (await answered(this.#commands, this.#commands.redis.get(this.#prefix + key))) ?? undefined;
   }
 
-  async set(key: string, value: string, ttlMs: number): Promise<void> {
-    const { redis } = this.#commands;
-    const ttl = Math.floor(ttlMs);
-    // Redis refuses a TTL of 0, which says: not even now.
-    await answered<unknown>(this.#commands, ttl < 1 ? redis.del(this.#prefix + key) : redis.set(this.#prefix + key, value, 'PX', ttl));
-  }
-
   async add(key: string, value: string, ttlMs: number): Promise<void> {
     const ttl = Math.floor(ttlMs);
+    // Redis refuses a TTL of 0.
     if (ttl >= 1) await answered<unknown>(this.#commands, this.#commands.redis.set(this.#prefix + key, value, 'PX', ttl, 'NX'));
   }
 

@@ -28,7 +28,7 @@ async function open(url: string): Promise<Cache> {
 
 const everyCall: readonly (readonly [string, (cache: Cache) => Promise<unknown>])[] = [
   ['get', (cache) => cache.get('key')],
-  ['set', (cache) => cache.set('key', 'value', LONG_MS)],
+  ['add', (cache) => cache.add('key', 'value', LONG_MS)],
   ['signal', (cache) => cache.signal(['one', 'two'])],
   ['listen', (cache) => cache.listen('channel')],
   ['ping', (cache) => cache.ping()],
@@ -52,7 +52,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const port = Number(new URL(server.address.url).port);
     const [cache, other] = await Promise.all([open(server.address.url), open(server.address.url)]);
     const listener = await cache.listen('channel');
-    await cache.set('before', 'value', LONG_MS);
+    await cache.add('before', 'value', LONG_MS);
 
     await server.stop();
     await expectUnavailableWithinASecond(cache);
@@ -62,7 +62,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     await expect.poll(() => other.ping(), { timeout: 10_000 }).toBeUndefined();
     // Nothing was kept to be sent later, and the server kept nothing either.
     expect(await cache.get('key')).toBeUndefined();
-    await cache.set('key', 'value', LONG_MS);
+    await cache.add('key', 'value', LONG_MS);
     expect(await other.get('key')).toBe('value');
 
     // A listener from before hears again, as soon as its connection has told the server.
@@ -150,7 +150,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     onTestFinished(() => raw.disconnect());
     // Full: from now on it refuses writes, and ioredis names the whole command in its error.
     await raw.config('SET', 'maxmemory', '1');
-    const error = await cache.set('key', 'hush-hush', LONG_MS).catch((thrown: unknown) => thrown);
+    const error = await cache.add('key', 'hush-hush', LONG_MS).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(PortUnavailableError);
     expect(String(error)).toContain('OOM');
     expect(JSON.stringify([error, (error as Error).cause])).not.toContain('hush-hush');
@@ -162,7 +162,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const raw = new Redis(server.address.url);
     onTestFinished(() => raw.disconnect());
 
-    await cache.set('key', 'value', LONG_MS);
+    await cache.add('key', 'value', LONG_MS);
     const listeners = await Promise.all([cache.listen('channel'), cache.listen('channel')]);
     expect(await raw.keys('*')).toEqual(['spanway:cache:test:key']);
     expect(await raw.pubsub('NUMSUB', 'spanway:cache:test:channel')).toEqual(['spanway:cache:test:channel', 1]);
@@ -210,8 +210,8 @@ describeWithServer('redis', 'the Redis cache on a connection that hangs', ({ red
     const cache = await open(`redis://127.0.0.1:${port}`);
     for (const socket of sockets) socket.destroy();
     // The first one finds out.
-    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
-    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect(cache.add('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect(cache.add('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
     await expect.poll(() => cache.ping(), { timeout: 10_000 }).toBeUndefined();
     expect(await cache.get('dropped')).toBeUndefined();
   });

@@ -8,7 +8,7 @@
  * - A subscription hands out the messages of a key in order. A message that was nacked, or whose lease ran out,
  *   comes again with every later one of its key behind it.
  * - Duplicates: allowed at any time.
- * - An ack is final once `flush` or `stop` resolves; before that it may be lost, and the message comes again.
+ * - An ack is final once `stop` resolves; before that it may be lost, and the message comes again.
  */
 export interface Publisher {
   readonly capabilities: TopicCapabilities;

@@ -25,7 +25,7 @@ export interface Queue extends QueueSender {
 /** The half of a queue that fills it. */
 export interface QueueSender {
   readonly capabilities: QueueCapabilities;
-  /** Answers in the order of the entries. Throws only for misuse (too many entries, a body over the limit). */
+  /** Answers in the order of the entries. Throws PortMisuseError alone (too many entries, a body over the limit). */
   send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]>;
   /** Resolves when the queue can be reached, else throws PortUnavailableError. */
   ping(): Promise<void>;

@@ -12,7 +12,7 @@
  */
 export interface Publisher {
   readonly capabilities: TopicCapabilities;
-  /** @throws PortUnavailableError */
+  /** @throws PortUnavailableError; PortMisuseError for what breaks a limit. */
   publish(key: string, messages: readonly TopicMessage[]): Promise<void>;
   ping(): Promise<void>;
   /** Waits for publishes under way. */

@@ -6,9 +6,9 @@ import {
   PutEventsCommand,
   type PutEventsRequestEntry,
 } from '@aws-sdk/client-eventbridge';
+import type { Provisionable } from '../adapter.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import { PortUnavailableError } from '../errors.ts';
-import type { Provisionable } from '../queue/port.ts';
 import { makeClient, readEventBridgeUrl } from './eventbridge-config.ts';
 import { EVENT_SOURCE, type Events, eventType, type OutcomeEvent } from './port.ts';
 

@@ -1,7 +1,6 @@
 /** Outcomes as rows of a table: `sqlite:PATH`. For a laptop and tests, which read them back with `list`. */
-import { sqlitePath } from '../adapter.ts';
+import { type Provisionable, sqlitePath } from '../adapter.ts';
 import { PortUnavailableError } from '../errors.ts';
-import type { Provisionable } from '../queue/port.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import type { Events, OutcomeEvent } from './port.ts';
 

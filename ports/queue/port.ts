@@ -73,12 +73,6 @@ export interface ReceiveOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Of an adapter that can make its queue and dead-letter queue: for a laptop, compose and tests. In production, infrastructure code does it. */
-export interface Provisionable {
-  /** Makes what is missing; changes nothing that is there. */
-  provision(): Promise<void>;
-}
-
 /** Of an adapter whose dead letters can be read: for operators. */
 export interface HoldsDeadLetters {
   /**

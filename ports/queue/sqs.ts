@@ -13,10 +13,12 @@ import {
   type BatchResultErrorEntry,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import type { Provisionable } from '../adapter.ts';
+import { REQUEST_TIMEOUT_MS } from '../aws.ts';
 import { PortUnavailableError } from '../errors.ts';
 import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
-import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
-import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
+import type { DeadLetter, HoldsDeadLetters, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import { makeClient, readSqsUrl, type SqsConfig } from './sqs-config.ts';
 import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toDeadLetter, toMessage, toMessageAttributes } from './sqs-message.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */

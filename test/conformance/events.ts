@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Events, OutcomeEvent } from '../../ports/events/port.ts';
-import type { Provisionable } from '../../ports/queue/port.ts';
+import type { Provisionable } from '../../ports/adapter.ts';
 
 export interface EventsFixture {
   readonly events: Events & Provisionable;

@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { PortMisuseError } from '../../ports/errors.ts';
-import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
+import type { Provisionable } from '../../ports/adapter.ts';
+import type { DeadLetter, HoldsDeadLetters, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
 
 export interface QueueFixture {
   readonly queue: Queue & Provisionable & HoldsDeadLetters;

@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Applier, startApplier } from '../../consumers/applier/applier.ts';
 import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import { MemoryCache } from '../../ports/cache/memory.ts';
@@ -202,6 +202,22 @@ describe('the applier', () => {
     await publish(pack([anEnvelope()]));
     await events.until(() => events.sent.length === 1);
     expect(before - failedReads).toBe(4);
+    expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
+  });
+
+  it('looks for the keys of packs that came together at the same time, however many there are', async () => {
+    const unknown = ['a', 'b', 'c'].map((id) => pack([anEnvelope({ orderId: id })], new KeyRing([newKey(id)])));
+    for (const one of unknown) await publish(one);
+    await publish(pack([anEnvelope()]));
+    run();
+    await expect.poll(() => failedReads).toBeLessThan(-2);
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + keyPatienceMs);
+    try {
+      await events.until(() => events.sent.length === 1);
+    } finally {
+      clock.mockRestore();
+    }
     expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
   });
 

@@ -14,7 +14,7 @@ import { KeyRing, type NamedKey } from '../../schemas/envelope/key-ring.ts';
 import { LEDGER, PARKED } from '../../schemas/envelope/ledger.ts';
 import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { anEnvelope } from '../fixtures/envelopes.ts';
+import { anEnvelope, envelopeOf } from '../fixtures/envelopes.ts';
 import { FaultyStore, preparedStore, resources } from '../fixtures/stores.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
@@ -203,6 +203,20 @@ describe('the applier', () => {
     await events.until(() => events.sent.length === 1);
     expect(before - failedReads).toBe(4);
     expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
+  });
+
+  it('commits few merges together, since what they read may be long', async () => {
+    const ids = Array.from({ length: 100 }, (_, i) => `o${i}`);
+    run();
+    await publish(pack(ids.map((orderId) => anEnvelope({ orderId }))));
+    await events.until(() => events.sent.length === 100);
+    const patch = (o: string) =>
+      envelopeOf([{ op: 'update', resource: 'orders', key: [o], value: { metadata: '{"a":1}' }, merge: ['metadata'] }]);
+    await publish(pack(ids.map(patch)));
+    await events.until(() => events.sent.length === 200);
+    const commits = (outcomes: readonly OutcomeEvent[]) => new Set(outcomes.map(({ commitTimestamp }) => commitTimestamp)).size;
+    expect(commits(events.sent.slice(0, 100))).toBe(1);
+    expect(commits(events.sent.slice(100))).toBeGreaterThanOrEqual(4);
   });
 
   it('looks for the keys of packs that came together at the same time, however many there are', async () => {

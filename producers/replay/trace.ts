@@ -5,6 +5,7 @@ import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
 import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Job } from '../../ports/jobs/port.ts';
 import { eventIdOf } from '../../schemas/envelope/ids.ts';
+import { rowName } from '../../schemas/resource/cells.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
@@ -95,7 +96,7 @@ function headOf({ id, correlationid, data }: Envelope): Omit<Story, 'steps'> {
     submissionId: id,
     correlationId: correlationid,
     tenant: data.caller.tenant,
-    row: [first?.resource ?? '', ...(first?.key ?? []).map((cell) => encodeURIComponent(String(cell)))].join('/'),
+    row: rowName(first?.resource ?? '', first?.key ?? []),
     mutations: data.mutations.length,
   };
 }

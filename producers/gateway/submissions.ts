@@ -13,7 +13,7 @@ import { logAllowed } from './decisions.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
 import type { PackSender } from './pack-sender.ts';
-import { apiKey, type Receipt, type Receipts } from './receipts.ts';
+import { shownKey, type Receipt, type Receipts } from './receipts.ts';
 import type { Statuses } from './statuses.ts';
 
 export interface SubmissionSettings {
@@ -141,7 +141,7 @@ export class Submissions {
       correlationId: request.id,
       acceptedAt,
       resource: lead.resource.name,
-      key: apiKey(lead.resource, lead.mutation.key),
+      key: shownKey(lead.resource, lead.mutation.key),
     };
     this.#receipts.remember(submissionId, receipt);
     return receipt;

@@ -19,6 +19,7 @@ import { type OverloadSettings, shedWrites } from './overload.ts';
 import { PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
+import { ReadinessCheck } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { Repeats } from './reads/repeats.ts';
 import { type ReadSettings, readRoutes } from './reads/routes.ts';
@@ -159,12 +160,10 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   });
 
   app.get('/healthz', () => ({ status: 'ok' }));
-  app.get('/readyz', async (request, reply) => {
-    const [queueCheck, storeCheck] = await Promise.all([answer(queue, request.log), answer(store, request.log)]);
-    const checks = { queue: queueCheck, store: storeCheck };
-    // Without the database, writes are still accepted; to take the gateways out would make a part's outage the whole's.
-    const status = queueCheck !== 'ok' ? 'unavailable' : storeCheck !== 'ok' ? 'degraded' : 'ready';
-    return reply.code(status === 'unavailable' ? 503 : 200).send({ status, checks });
+  const readiness = new ReadinessCheck({ queue, store, log: app.log });
+  app.get('/readyz', async (_request, reply) => {
+    const found = await readiness.now();
+    return reply.code(found.status === 'unavailable' ? 503 : 200).send(found);
   });
   problemRoutes(app);
   openApiRoutes(app, { resources, settings });
@@ -207,20 +206,4 @@ function waitOf(text: string | undefined, maxSeconds: number): number {
   if (text === undefined) return 0;
   if (!/^\d{1,9}$/.test(text)) throw new RequestError('invalid_parameter', 'wait must be a whole number of seconds');
   return Math.min(Number(text), maxSeconds);
-}
-
-/** How long a readiness check may take. */
-const CHECK_MS = 2000;
-
-/** No word of why: anybody can ask, and errors name hosts and accounts. The log has it. */
-async function answer(port: { ping(): Promise<void> }, log: FastifyBaseLogger): Promise<string> {
-  const late = new Promise<string>((resolve) => setTimeout(resolve, CHECK_MS, `no answer in ${CHECK_MS} ms`).unref());
-  const pinged = port.ping().then(
-    () => 'ok',
-    (err: unknown) => {
-      log.warn({ err }, 'a readiness check failed');
-      return 'failed';
-    },
-  );
-  return Promise.race([pinged, late]);
 }

@@ -64,6 +64,8 @@ export interface GatewaySettings
   readonly receiptTtlMs: number;
   /** How long a whole request may take to arrive, from its first byte. */
   readonly requestTimeoutSeconds: number;
+  /** How long no byte may move on a connection before it is closed, in milliseconds. Default: longer than any request may wait. */
+  readonly stalledAfterMs?: number;
   /** Connections at once; past it a new one is closed at once. */
   readonly maxConnections: number;
   /** How many requests are taken, by tenant. */
@@ -96,6 +98,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
       requestTimeout: requestTimeoutMs,
     },
     requestTimeout: requestTimeoutMs,
+    // Else who sends requests and reads no answer keeps the connection for good.
+    connectionTimeout: settings.stalledAfterMs ?? stalledAfterMs(settings),
     // What comes on a connection that is open is answered, up to the last.
     return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
@@ -192,6 +196,14 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
     { prefix: '/v1' },
   );
   return app;
+}
+
+/** Beyond the waits that have settings: for what has a deadline of its own, as the store's requests and the issuers' keys. */
+const STALL_MARGIN_MS = 30_000;
+
+/** A request that is served waits for the queue's turn and answer, then for an outcome, then for a row, and no byte moves meanwhile. */
+function stalledAfterMs({ requestTimeoutSeconds, acceptTimeoutMs, maxWaitSeconds, readTimeoutMs }: GatewaySettings): number {
+  return Math.max(requestTimeoutSeconds * 1000, 2 * acceptTimeoutMs + maxWaitSeconds * 1000 + readTimeoutMs) + STALL_MARGIN_MS;
 }
 
 /** What `answer` does not take goes on to who has listened so far. */

@@ -130,7 +130,11 @@ export function readRoutes(
       // Of the children the row's version says nothing, so there is no ETag.
       return { ...shownRow(found.row, { resource, readable: fields, wanted }), ...found.children };
     }
-    const { text, version, readTimestamp, currentAtMs, fromCache, entry } = await rows.read(resource, tenant, key, consistency);
+    const found = await rows.read(resource, tenant, key, consistency);
+    const { text, readTimestamp, currentAtMs, fromCache, entry } = found;
+    // A field as any other: who may not read it is not told of it by the ETag either.
+    const isVersionShown = !fields || (resource.version !== undefined && fields.has(resource.version.name));
+    const version = isVersionShown ? found.version : undefined;
     const headers = {
       'read-timestamp': readTimestamp,
       ...(resource.cache ? { 'cache-status': CACHE_STATUS[fromCache ?? 'none'] } : {}),

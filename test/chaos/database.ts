@@ -1,7 +1,7 @@
 /** The database by SQL, without any of the code that wrote it: the whole ledger, and how many rows the tables have. */
 import type { EventEmitter } from 'node:events';
 import { DatabaseSync } from 'node:sqlite';
-import { makeClient, parseSpannerUrl, withEmulator } from '../../ports/store/spanner-config.ts';
+import { makeClient, readSpannerUrl, withEmulator } from '../../ports/store/spanner-config.ts';
 
 export interface LedgerRow {
   readonly submissionId: string;
@@ -62,7 +62,7 @@ function openSqlite(path: string): DatabaseReader {
 }
 
 function openSpanner(url: string): DatabaseReader {
-  const config = parseSpannerUrl(new URL(url));
+  const config = readSpannerUrl(new URL(url));
   const client = makeClient(config);
   const database = withEmulator(config, () => client.instance(config.instance).database(config.database));
   // The client reports lost sessions by an event; without a listener it would end the process.

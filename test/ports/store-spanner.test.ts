@@ -2,13 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { openStore } from '../../ports/store/index.ts';
 import { fromRaw } from '../../ports/store/spanner-cells.ts';
-import { makeClient, parseSpannerUrl } from '../../ports/store/spanner-config.ts';
-import { spannerStoreError } from '../../ports/store/spanner-errors.ts';
+import { makeClient, readSpannerUrl } from '../../ports/store/spanner-config.ts';
+import { isInvalidMutationKey, isSessionNotFound, spannerStoreError } from '../../ports/store/spanner-errors.ts';
 import { failureOf } from '../conformance/store-tables.ts';
 
 describe('the spanner URL', () => {
   it('names project, instance and database, and may name an emulator and deadlines', () => {
-    expect(parseSpannerUrl(new URL('spanner://my-project/main/app-db'))).toEqual({
+    expect(readSpannerUrl(new URL('spanner://my-project/main/app-db'))).toEqual({
       project: 'my-project',
       instance: 'main',
       database: 'app-db',
@@ -16,7 +16,7 @@ describe('the spanner URL', () => {
       transactionTimeoutMs: 60_000,
     });
     const url = new URL('spanner://p/i/db?emulator=127.0.0.1:9010&timeoutMs=500&transactionTimeoutMs=1000');
-    expect(parseSpannerUrl(url)).toMatchObject({ emulator: '127.0.0.1:9010', timeoutMs: 500, transactionTimeoutMs: 1000 });
+    expect(readSpannerUrl(url)).toMatchObject({ emulator: '127.0.0.1:9010', timeoutMs: 500, transactionTimeoutMs: 1000 });
   });
 
   it.each([
@@ -27,7 +27,7 @@ describe('the spanner URL', () => {
     ['spanner://p/i/db?emulator=http://localhost:9010', 'not HOST:PORT'],
     ['spanner://p/i/db?timeoutMs=soon', 'timeoutMs is soon, not from 100 to 600000'],
   ])('is refused when it is %s', (url, reason) => {
-    expect(() => parseSpannerUrl(new URL(url))).toThrow(reason);
+    expect(() => readSpannerUrl(new URL(url))).toThrow(reason);
   });
 
   it('leaves the environment as it was', async () => {
@@ -41,7 +41,7 @@ describe('the spanner URL', () => {
   it('must name the emulator that the environment names', () => {
     process.env['SPANNER_EMULATOR_HOST'] = 'localhost:9010';
     try {
-      expect(() => makeClient(parseSpannerUrl(new URL('spanner://p/i/db')))).toThrow('add ?emulator=localhost:9010');
+      expect(() => makeClient(readSpannerUrl(new URL('spanner://p/i/db')))).toThrow('add ?emulator=localhost:9010');
     } finally {
       delete process.env['SPANNER_EMULATOR_HOST'];
     }
@@ -97,11 +97,51 @@ describe('what Spanner’s messages mean', () => {
     [14, 'Spanner temporarily Unavailable', 'transient', undefined],
     [2, 'Getting metadata from plugin failed with error: request to http://metadata failed', 'transient', undefined],
     [503, 'Getting metadata from plugin failed with error: Service Unavailable', 'transient', undefined],
+    [9, 'KMS key required by the Spanner resource is not accessible.', 'transient', undefined],
     [99, 'a code of the future', 'unknown', undefined],
+    [undefined, 'The client has already been closed.', 'transient', undefined],
   ])('%i %s: %s %s', (code, message, failure, reason) => {
     const error = spannerStoreError(Object.assign(new Error(`${String(code)} NAME: ${message}`), { code }), 'here');
     expect({ failure: error.failure, reason: error.reason }).toEqual({ failure, reason });
     expect(error.message).toContain(message);
+  });
+
+  describe.each([
+    'Database not found',
+    'Session not found',
+    'Instance not found: projects/p',
+    'Transaction not found',
+    'Table not found',
+    'the parent row',
+    'unique violation',
+    'Getting metadata from plugin failed',
+    'Check constraint',
+    'invalid mutation key',
+    'KMS key',
+  ])('of a row that a caller has called %s', (key) => {
+    it.each([
+      [5, `Table orders: Row {String("t1"), String("${key}")} not found.`, 'not_found', 'not_found'],
+      [5, `Row [t1,${key}] in table orders is missing. Row cannot be updated.`, 'not_found', 'not_found'],
+      [5, `Parent row for row [t1,${key},1] in table order_lines is missing. Row cannot be written.`, 'refused', 'parent_not_found'],
+      [6, `Table orders: Row {String("t1"), String("${key}")} already exists.`, 'already_exists', 'already_exists'],
+      [6, `Row [t1,${key}] in table orders already exists`, 'already_exists', 'already_exists'],
+      [
+        6,
+        `Unique index violation on index i at index key [${key}]. It conflicts with row [t1,${key}] in table orders.`,
+        'refused',
+        'unique_violation',
+      ],
+      [
+        9,
+        `Integrity constraint violation during DELETE/REPLACE. Found child row [t1,${key},1] in table order_lines`,
+        'refused',
+        'has_children',
+      ],
+    ])('%i %s: %s %s', (code, message, failure, reason) => {
+      const caught = Object.assign(new Error(`${String(code)} NAME: ${message}`), { code });
+      expect(spannerStoreError(caught, 'here')).toMatchObject({ failure, reason });
+      expect([isSessionNotFound(caught), isInvalidMutationKey(caught)]).toEqual([false, false]);
+    });
   });
 
   it('takes any other error for unknown and keeps it as the cause', () => {

@@ -20,10 +20,16 @@ export interface PackKeys {
 export interface IntakeSettings {
   readonly backoff: BackoffSettings;
   /**
-   * How long a key is looked for before its packs are parked: longer than a secret takes to reach every process. All
-   * packs of one key share it, so that one whose key never comes costs its shard this once.
+   * How long after its arrival a pack's key is looked for before it is parked: longer than a secret takes to reach every
+   * process. All packs of one key share the first one's, so that keys that never come hold a shard no longer than this.
    */
   readonly keyPatienceMs: number;
+}
+
+interface Arrived {
+  readonly delivery: Delivery;
+  /** By `performance.now()`. */
+  readonly at: number;
 }
 
 interface IntakeParts {
@@ -43,7 +49,7 @@ const MAX_MISSING = 1000;
 export class Intake {
   readonly #parts: IntakeParts;
   /** By shard, those behind a pack that cannot be opened. */
-  readonly #held = new Map<string, Delivery[]>();
+  readonly #held = new Map<string, Arrived[]>();
   /** By the id of a key, since when it is looked for; by `performance.now()`. */
   readonly #missing = new LRUCache<string, number>({ max: MAX_MISSING, ttl: MISSING_MS, updateAgeOnGet: true });
 
@@ -52,13 +58,18 @@ export class Intake {
   }
 
   take(delivery: Delivery): void {
+    this.#take({ delivery, at: performance.now() });
+  }
+
+  #take(arrived: Arrived): void {
+    const { delivery } = arrived;
     const held = this.#held.get(delivery.key);
     if (held) {
-      held.push(delivery);
+      held.push(arrived);
       return;
     }
     const error = this.#open(delivery, this.#parts.keys.current());
-    if (error) void this.#hold(delivery, error);
+    if (error) void this.#hold(arrived, error);
   }
 
   #open(delivery: Delivery, keys: Verifier): PackError | undefined {
@@ -73,25 +84,26 @@ export class Intake {
     return undefined;
   }
 
-  async #hold(delivery: Delivery, error: PackError): Promise<void> {
-    const held: Delivery[] = [];
+  async #hold(arrived: Arrived, error: PackError): Promise<void> {
+    const { delivery } = arrived;
+    const held: Arrived[] = [];
     this.#held.set(delivery.key, held);
     try {
-      const final = error.code === 'unknown_key' ? await this.#lookForKey(delivery) : error;
+      const final = error.code === 'unknown_key' ? await this.#lookForKey(arrived) : error;
       if (final) await this.#parts.refused(delivery, final);
     } catch {
       // Stopping: it comes again, with those behind it.
       return;
     }
     this.#held.delete(delivery.key);
-    for (const next of held) this.take(next);
+    for (const next of held) this.#take(next);
   }
 
   /** Why it cannot be opened with the keys as they are read by then. */
-  async #lookForKey(delivery: Delivery): Promise<PackError | undefined> {
+  async #lookForKey({ delivery, at }: Arrived): Promise<PackError | undefined> {
     const { keys, settings, signal, keyMissing } = this.#parts;
     const [, keyId = ''] = delivery.attributes['signature']?.split(';') ?? [];
-    const since = this.#missing.get(keyId) ?? performance.now();
+    const since = this.#missing.get(keyId) ?? at;
     this.#missing.set(keyId, since);
     const look = async (): Promise<PackError | undefined> => {
       const error = this.#open(delivery, await keys.refresh());

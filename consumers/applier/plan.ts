@@ -8,14 +8,23 @@ import type { RegisteredResource, ResourceSet } from '../../schemas/resource/reg
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import type { Plan, PlannedWrite, Work } from './work.ts';
 
+/**
+ * What a merge adds to the bytes of its submission. It reads and writes a JSON column, of up to 10 MiB
+ * (https://cloud.google.com/spanner/quotas#tables), and how long that is by then nobody knows beforehand: so few go
+ * together, 64 by default, and a batch of long ones fits the memory.
+ */
+const MERGE_BYTES = 32_768;
+
 /** `text` is the envelope as it came. */
 export function planWork(envelope: Envelope, text: string, resources: ResourceSet): Work {
   const plan = planEnvelope(envelope, resources);
   // An aggregate has one root, so any resource of it that is known here tells.
   const waits = envelope.data.mutations.some(({ resource }) => resources.get(resource)?.root.waits);
   const fixed = LEDGER_COST + (waits ? HOLD_COST : 0);
-  const cost = 'writes' in plan ? plan.writes.reduce((sum, w) => sum + costOf(w), fixed) : fixed;
-  return { envelope, text, plan, waits, bytes: Buffer.byteLength(text), cost };
+  const writes = 'writes' in plan ? plan.writes : [];
+  const cost = writes.reduce((sum, write) => sum + costOf(write), fixed);
+  const bytes = writes.reduce((sum, { merge }) => sum + merge.length * MERGE_BYTES, Buffer.byteLength(text));
+  return { envelope, text, plan, waits, bytes, cost };
 }
 
 function planEnvelope({ data }: Envelope, resources: ResourceSet): Plan {

@@ -131,28 +131,33 @@ function rowId(table: TableDefinition, key: readonly Cell[]): string {
 
 /** Reads, one request a table, every row that some work of the batch writes. */
 export async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
-  const byTable = new Map<TableDefinition, Map<string, PlannedWrite>>();
-  const columnsByTable = new Map<TableDefinition, Set<string>>();
+  // By name: in dev, the works of a batch may have the definitions of before and after a change of the resource files.
+  const byTable = new Map<
+    string,
+    { readonly table: TableDefinition; readonly columns: Set<string>; readonly writes: Map<string, PlannedWrite> }
+  >();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
     const { table } = write.mutation;
-    const writes = byTable.get(table) ?? new Map<string, PlannedWrite>();
-    byTable.set(table, writes);
-    writes.set(rowId(table, write.key), write);
-    const columns = columnsByTable.get(table) ?? new Set(table.primaryKey.slice(0, 1));
-    columnsByTable.set(table, columns);
-    if (write.resource.version) columns.add(write.resource.version.column);
-    for (const column of write.merge) columns.add(column);
+    const wanted = byTable.get(table.name) ?? {
+      table,
+      columns: new Set(table.primaryKey.slice(0, 1)),
+      writes: new Map<string, PlannedWrite>(),
+    };
+    byTable.set(table.name, wanted);
+    wanted.writes.set(rowId(table, write.key), write);
+    if (write.resource.version) wanted.columns.add(write.resource.version.column);
+    for (const column of write.merge) wanted.columns.add(column);
   }
-  const rows = new Rows(byTable.keys());
-  for (const [table, writes] of byTable) {
-    const columns = [...(columnsByTable.get(table) ?? [])];
-    const list = [...writes.values()];
+  const rows = new Rows([...byTable.values()].map(({ table }) => table));
+  for (const { table, ...wanted } of byTable.values()) {
+    const columns = [...wanted.columns];
+    const writes = [...wanted.writes.values()];
     const found = await transaction.read(
       table,
-      list.map((w) => w.key),
+      writes.map((w) => w.key),
       columns,
     );
-    list.forEach((write, i) => {
+    writes.forEach((write, i) => {
       const cells = found[i];
       rows.put(write, cells ? new Map(columns.map((column, at) => [column, cells[at] ?? null])) : 'absent');
     });

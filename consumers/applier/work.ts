@@ -14,7 +14,7 @@ export interface Work {
   readonly plan: Plan;
   /** Not applied before the dead letters of its aggregate. */
   readonly waits: boolean;
-  /** Of the text. */
+  /** Of the text, and of what its merges may read. */
   readonly bytes: number;
   /** Spanner's mutation count, the ledger row with it. */
   readonly cost: number;

@@ -6,6 +6,9 @@
  * were provoked (SDK 528) and `test/conformance/store.ts` provokes them again; Spanner's are those that Google's own
  * Dataflow templates test for:
  * https://github.com/GoogleCloudPlatform/DataflowTemplates, DatastreamToSpannerExceptionClassifierTest.java
+ *
+ * A message quotes keys and values, which a caller chooses: a row may be called `Database not found`. So the patterns
+ * see a message up to the first bracket or quotation mark only.
  */
 import type { Reason } from '../../schemas/envelope/ledger.ts';
 import { StoreError, type StoreFailure } from '../errors.ts';
@@ -29,7 +32,8 @@ const TRANSIENT: Meaning = { failure: 'transient' };
  * No access token could be fetched, and nothing was sent. Its code is 2, or the HTTP status of the token's endpoint:
  * https://github.com/grpc/grpc-node/blob/master/packages/grpc-js/src/load-balancing-call.ts
  */
-const NO_TOKEN = /Getting metadata from plugin failed/;
+const NO_TOKEN = /^Getting metadata from plugin failed/;
+const SESSION_GONE = /^Session\b.*\b(not found|deleted)/i;
 const UNKNOWN: Meaning = { failure: 'unknown' };
 const refused = (reason: Reason): Meaning => ({ failure: 'refused', reason });
 const SCHEMA: Meaning = { failure: 'unknown', advice: 'run "spanway schema apply"' };
@@ -59,9 +63,10 @@ const table: Readonly<Record<number, Row>> = {
     name: 'NOT_FOUND',
     messages: [
       // Sessions and transactions are the client's; a new one is made.
-      [/^Session not found|session .*(was|is) (deleted|not found)|^Transaction not found/i, TRANSIENT],
-      [/(Database|Instance) not found/i, operator('make the database, or name the right one')],
-      [/(Table|Column|Index) not found/i, SCHEMA],
+      [SESSION_GONE, TRANSIENT],
+      [/^Transaction not found/i, TRANSIENT],
+      [/^(Database|Instance) not found/i, operator('make the database, or name the right one')],
+      [/^(Table|Column|Index) not found/i, SCHEMA],
       // "Insert failed because key was not found in parent table", "Parent row for row … is missing. Row cannot be written."
       [/\bparent (table|row)\b/i, refused('parent_not_found')],
       // "Table …: Row … not found.", "Row … in table … is missing."
@@ -91,7 +96,9 @@ const table: Readonly<Record<number, Row>> = {
       [/exceeds the maximum size limit/i, refused('too_long')],
       // "… one or more keys exist within the child table", "… Found child row … in table …"
       [/\bchild (table|row)\b/i, refused('has_children')],
-      [/^(\d+ FAILED_PRECONDITION: )?Foreign key/i, refused('foreign_key')],
+      [/^Foreign key/i, refused('foreign_key')],
+      // https://cloud.google.com/spanner/docs/use-cmek
+      [/^KMS key\b/i, operator('enable the Cloud KMS key of the database, or let Spanner use it again')],
       [/Check constraint/i, refused('check_failed')],
       // A value that is none of its column's type.
       [/Could not parse|Invalid value for column|Cannot write timestamps in the future/i, refused('constraint')],
@@ -124,8 +131,8 @@ const table: Readonly<Record<number, Row>> = {
 
 /** Failures of the client itself, which have no code. */
 const clientMessages: readonly (readonly [RegExp, Meaning])[] = [
-  // "Database is closed": with its old sessions, while new ones are made.
-  [/Timeout occurred while acquiring session|gave no session within|Database is closed/i, TRANSIENT],
+  // The last two are of the client that was, while another one is made with new sessions.
+  [/Timeout occurred while acquiring session|gave no session within|Database is closed|client has already been closed/i, TRANSIENT],
   [/Could not load the default credentials|Unable to detect a Project Id/i, operator('give this process Google Cloud credentials')],
 ];
 
@@ -139,24 +146,33 @@ export function isGrpcError(error: unknown): error is GrpcError {
 }
 
 export function isInvalidMutationKey(error: unknown): boolean {
-  return isGrpcError(error) && error.code === 3 && /invalid mutation key/i.test(error.message);
+  return isGrpcError(error) && error.code === 3 && /invalid mutation key/i.test(fixedPart(textOf(error)));
 }
 
 export function isSessionNotFound(error: unknown): boolean {
-  return isGrpcError(error) && error.code === 5 && /Session not found/i.test(error.message);
+  return isGrpcError(error) && error.code === 5 && SESSION_GONE.test(fixedPart(textOf(error)));
+}
+
+/** Without the "5 NOT_FOUND: " that gRPC puts before it. */
+function textOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/^\d+ [A-Z_]+: /, '');
+}
+
+/** What Spanner wrote itself: all before the first thing that it quotes. */
+function fixedPart(text: string): string {
+  return text.split(/["'`[{(]/, 1)[0] ?? '';
 }
 
 /** `where`: the database and what was being done. */
 export function spannerStoreError(error: unknown, where: string): StoreError {
   if (error instanceof StoreError) return error;
-  const message = error instanceof Error ? error.message : String(error);
   const code = isGrpcError(error) ? error.code : undefined;
-  // Without the "5 NOT_FOUND: " that gRPC puts before it.
-  const text = message.replace(/^\d+ [A-Z_]+: /, '');
+  const text = textOf(error);
+  const fixed = fixedPart(text);
   const row = code === undefined ? { name: 'client', messages: clientMessages, otherwise: UNKNOWN } : table[code];
-  const meaning = NO_TOKEN.test(text)
+  const meaning = NO_TOKEN.test(fixed)
     ? TRANSIENT
-    : (row?.messages?.find(([pattern]) => pattern.test(text))?.[1] ?? row?.otherwise ?? UNKNOWN);
+    : (row?.messages?.find(([pattern]) => pattern.test(fixed))?.[1] ?? row?.otherwise ?? UNKNOWN);
   return new StoreError(
     meaning.failure,
     `${where}: ${row?.name ?? `code ${code}`}: ${text}${meaning.advice ? ` (${meaning.advice})` : ''}`,

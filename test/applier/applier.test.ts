@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Applier, startApplier } from '../../consumers/applier/applier.ts';
 import { PortUnavailableError, StoreError } from '../../ports/errors.ts';
 import { MemoryCache } from '../../ports/cache/memory.ts';
@@ -14,7 +14,7 @@ import { KeyRing, type NamedKey } from '../../schemas/envelope/key-ring.ts';
 import { LEDGER, PARKED } from '../../schemas/envelope/ledger.ts';
 import { encodePack, envelopeText, type Pack } from '../../schemas/envelope/pack.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import { anEnvelope } from '../fixtures/envelopes.ts';
+import { anEnvelope, envelopeOf } from '../fixtures/envelopes.ts';
 import { FaultyStore, preparedStore, resources } from '../fixtures/stores.ts';
 import { makeTemporaryFolder } from '../temp.ts';
 
@@ -202,6 +202,36 @@ describe('the applier', () => {
     await publish(pack([anEnvelope()]));
     await events.until(() => events.sent.length === 1);
     expect(before - failedReads).toBe(4);
+    expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
+  });
+
+  it('commits few merges together, since what they read may be long', async () => {
+    const ids = Array.from({ length: 100 }, (_, i) => `o${i}`);
+    run();
+    await publish(pack(ids.map((orderId) => anEnvelope({ orderId }))));
+    await events.until(() => events.sent.length === 100);
+    const patch = (o: string) =>
+      envelopeOf([{ op: 'update', resource: 'orders', key: [o], value: { metadata: '{"a":1}' }, merge: ['metadata'] }]);
+    await publish(pack(ids.map(patch)));
+    await events.until(() => events.sent.length === 200);
+    const commits = (outcomes: readonly OutcomeEvent[]) => new Set(outcomes.map(({ commitTimestamp }) => commitTimestamp)).size;
+    expect(commits(events.sent.slice(0, 100))).toBe(1);
+    expect(commits(events.sent.slice(100))).toBeGreaterThanOrEqual(4);
+  });
+
+  it('looks for the keys of packs that came together at the same time, however many there are', async () => {
+    const unknown = ['a', 'b', 'c'].map((id) => pack([anEnvelope({ orderId: id })], new KeyRing([newKey(id)])));
+    for (const one of unknown) await publish(one);
+    await publish(pack([anEnvelope()]));
+    run();
+    await expect.poll(() => failedReads).toBeLessThan(-2);
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + keyPatienceMs);
+    try {
+      await events.until(() => events.sent.length === 1);
+    } finally {
+      clock.mockRestore();
+    }
     expect(await Promise.all(unknown.map(parked))).toEqual(unknown.map(() => 'unknown_key'));
   });
 

@@ -9,6 +9,9 @@ import type { Store } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
 import { COMMITS, type CommittedEntry, LEDGER, LEDGER_ENTRY_COLUMNS, readLedgerEntry } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
+import orderLines from '../../schemas/order-lines.ts';
+import orders from '../../schemas/orders.ts';
+import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
 import { FaultyStore, preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
@@ -260,6 +263,16 @@ function applying(open: () => Promise<{ store: Store; close: () => Promise<void>
     await apply(envelopeOf([{ ...orderUpsert(o), value: { ...orderUpsert(o).value, metadata: '{"a":1,"b":{"c":2}}' } }]));
     await apply(patch('{"a":null}'), patch('{"b":{"d":3}}'));
     expect(await cell('orders', [o], 'metadata')).toBe('{"b":{"c":2,"d":3}}');
+  });
+
+  it('merges in one batch by the resource files as they were and as they are', async () => {
+    const o = newOrder();
+    const later = new ResourceSet([{ ...orders, table: { ...orders.table } }, orderLines]);
+    await apply(envelopeOf([{ ...orderUpsert(o), value: { ...orderUpsert(o).value, metadata: '{"a":1}' } }]));
+    const patch = envelopeOf([{ op: 'update', resource: 'orders', key: [o], value: { metadata: '{"b":2}' }, merge: ['metadata'] }]);
+    const after = envelopeOf([{ op: 'update', resource: 'orders', key: [o], value: { note: 'later' } }]);
+    await applyBatch(context, [work(patch), planWork(after, envelopeText(after), later)]);
+    expect([await cell('orders', [o], 'metadata'), await cell('orders', [o], 'note')]).toEqual(['{"a":1,"b":2}', 'later']);
   });
 
   it('dead-letters what its resources do not know, for a redrive once they agree', async () => {

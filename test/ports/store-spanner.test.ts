@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { openStore } from '../../ports/store/index.ts';
 import { fromRaw } from '../../ports/store/spanner-cells.ts';
 import { makeClient, parseSpannerUrl } from '../../ports/store/spanner-config.ts';
-import { spannerStoreError } from '../../ports/store/spanner-errors.ts';
+import { isInvalidMutationKey, isSessionNotFound, spannerStoreError } from '../../ports/store/spanner-errors.ts';
 import { failureOf } from '../conformance/store-tables.ts';
 
 describe('the spanner URL', () => {
@@ -98,11 +98,51 @@ describe('what Spanner’s messages mean', () => {
     [14, 'Spanner temporarily Unavailable', 'transient', undefined],
     [2, 'Getting metadata from plugin failed with error: request to http://metadata failed', 'transient', undefined],
     [503, 'Getting metadata from plugin failed with error: Service Unavailable', 'transient', undefined],
+    [9, 'KMS key required by the Spanner resource is not accessible.', 'transient', undefined],
     [99, 'a code of the future', 'unknown', undefined],
+    [undefined, 'The client has already been closed.', 'transient', undefined],
   ])('%i %s: %s %s', (code, message, failure, reason) => {
     const error = spannerStoreError(Object.assign(new Error(`${String(code)} NAME: ${message}`), { code }), 'here');
     expect({ failure: error.failure, reason: error.reason }).toEqual({ failure, reason });
     expect(error.message).toContain(message);
+  });
+
+  describe.each([
+    'Database not found',
+    'Session not found',
+    'Instance not found: projects/p',
+    'Transaction not found',
+    'Table not found',
+    'the parent row',
+    'unique violation',
+    'Getting metadata from plugin failed',
+    'Check constraint',
+    'invalid mutation key',
+    'KMS key',
+  ])('of a row that a caller has called %s', (key) => {
+    it.each([
+      [5, `Table orders: Row {String("t1"), String("${key}")} not found.`, 'not_found', 'not_found'],
+      [5, `Row [t1,${key}] in table orders is missing. Row cannot be updated.`, 'not_found', 'not_found'],
+      [5, `Parent row for row [t1,${key},1] in table order_lines is missing. Row cannot be written.`, 'refused', 'parent_not_found'],
+      [6, `Table orders: Row {String("t1"), String("${key}")} already exists.`, 'already_exists', 'already_exists'],
+      [6, `Row [t1,${key}] in table orders already exists`, 'already_exists', 'already_exists'],
+      [
+        6,
+        `Unique index violation on index i at index key [${key}]. It conflicts with row [t1,${key}] in table orders.`,
+        'refused',
+        'unique_violation',
+      ],
+      [
+        9,
+        `Integrity constraint violation during DELETE/REPLACE. Found child row [t1,${key},1] in table order_lines`,
+        'refused',
+        'has_children',
+      ],
+    ])('%i %s: %s %s', (code, message, failure, reason) => {
+      const caught = Object.assign(new Error(`${String(code)} NAME: ${message}`), { code });
+      expect(spannerStoreError(caught, 'here')).toMatchObject({ failure, reason });
+      expect([isSessionNotFound(caught), isInvalidMutationKey(caught)]).toEqual([false, false]);
+    });
   });
 
   it('takes any other error for unknown and keeps it as the cause', () => {

@@ -16,14 +16,9 @@ const root = fileURLToPath(new URL('.', import.meta.url));
  */
 const zones = [
   {
-    files: /^((?:producers|consumers)\/[^/]+\/)/,
-    what: 'a role imports its own folder, what lies beside the roles (consumers/*.ts), schemas/, port interfaces (ports/*/port.ts), ports/errors.ts and ports/backoff.ts; cli/ gives it the rest',
-    may: (target, own) => target.startsWith(own) || isBeside(target, posix.dirname(own)) || isSchema(target) || isPortInterface(target),
-  },
-  {
-    files: /^(producers|consumers)\/[^/]+$/,
-    what: 'what several roles share imports its like, schemas/ and port interfaces',
-    may: (target, own) => isBeside(target, own) || isSchema(target) || isPortInterface(target),
+    files: /^((?:producers|consumers)\/[^/]+(?:\/|$))/,
+    what: 'a role imports its own folder, schemas/, port interfaces (ports/*/port.ts), ports/errors.ts and ports/backoff.ts; cli/ gives it the rest',
+    may: (target, own) => target.startsWith(own) || isSchema(target) || isPortInterface(target),
   },
   {
     files: /^schemas\//,
@@ -51,11 +46,6 @@ const zones = [
 /** @param {string} target */
 function isSchema(target) {
   return target.startsWith('schemas/');
-}
-
-/** @param {string} target @param {string} folder */
-function isBeside(target, folder) {
-  return posix.dirname(target) === folder;
 }
 
 /** @param {string} target */

@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 import { boundaries } from './eslint.boundaries.js';
 
 export default defineConfig(
-  { ignores: ['dist/', 'node_modules/', '.spanway/', 'console/'] },
+  { ignores: ['dist/', 'node_modules/', '.spanway/'] },
   { linterOptions: { reportUnusedDisableDirectives: 'error' } },
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,

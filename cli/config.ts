@@ -221,7 +221,7 @@ export const SETTINGS = {
     'SPANWAY_MAX_READS',
     2,
     [1, 256],
-    'Reads of single rows of one table under way at once; what comes meanwhile is gathered',
+    'Reads of single rows of one table under way at once, strong ones and others each; what comes meanwhile is gathered',
   ),
   maxReadKeys: integer('SPANWAY_MAX_READ_KEYS', 500, [1, 10_000], 'Rows that are read together'),
   pageRows: integer('SPANWAY_PAGE_ROWS', 50, [1, 10_000], 'Rows of a page where the caller gives no limit'),

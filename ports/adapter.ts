@@ -30,3 +30,9 @@ export function sqlitePath(port: string, url: URL): string {
     `${port}: ${JSON.stringify(url.href)} names no file; expected sqlite:PATH, for example sqlite:.spanway/spanway.db`,
   );
 }
+
+/** Of an adapter that can make what it uses (queues, a bus): for a laptop, compose and tests. In production, infrastructure code does it. */
+export interface Provisionable {
+  /** Makes what is missing; changes nothing that is there. */
+  provision(): Promise<void>;
+}

@@ -20,6 +20,14 @@ export class PortUnavailableError extends SpanwayError {
   }
 }
 
+/** A call no queue or topic could carry out, whatever its state: too many messages, or one over a limit. The caller has a bug. */
+export class PortMisuseError extends SpanwayError {
+  override readonly name = 'PortMisuseError';
+  constructor(message: string, context: Record<string, unknown> = {}) {
+    super('port_misuse', message, { context });
+  }
+}
+
 /**
  * What a failed store call means for the one who made it:
  * - `transient`: try the same call again, in order, until it passes. Of a commit, it may have happened.

@@ -22,7 +22,7 @@ import { readSqsUrl } from '../ports/queue/sqs-config.ts';
 import { EnvSecrets } from '../ports/secrets/env.ts';
 import { secretsAdapters } from '../ports/secrets/index.ts';
 import { STORE_SCHEMES } from '../ports/store/index.ts';
-import { parseSpannerUrl } from '../ports/store/spanner-config.ts';
+import { readSpannerUrl } from '../ports/store/spanner-config.ts';
 import { topicAdapters } from '../ports/topic/index.ts';
 import { readPubsubUrl } from '../ports/topic/pubsub-client.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
@@ -77,7 +77,7 @@ const IMAGES: Readonly<Record<string, { readonly ports: readonly number[]; reado
 const ADDRESS_OF: Readonly<Record<string, (url: URL) => string | undefined>> = {
   [SETTINGS.queue.variable]: (url) => readSqsUrl(url).queueUrl,
   [SETTINGS.topic.variable]: (url) => `tcp://${readPubsubUrl(url).emulator ?? ''}`,
-  [SETTINGS.store.variable]: (url) => `tcp://${parseSpannerUrl(url).emulator ?? ''}`,
+  [SETTINGS.store.variable]: (url) => `tcp://${readSpannerUrl(url).emulator ?? ''}`,
   [SETTINGS.events.variable]: (url) => readEventBridgeUrl(url).client.endpoint as string,
   [SETTINGS.cache.variable]: (url) => url.href,
   [SETTINGS.jobs.variable]: (url) => url.href,

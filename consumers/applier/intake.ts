@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
 import type { Delivery } from '../../ports/topic/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
-import type { Verifier } from '../../schemas/envelope/key-ring.ts';
+import { readSignature, type Verifier } from '../../schemas/envelope/key-ring.ts';
 import { openPack } from '../../schemas/envelope/pack.ts';
 import { PackError } from '../../schemas/errors.ts';
 
@@ -102,7 +102,7 @@ export class Intake {
   /** Why it cannot be opened with the keys as they are read by then. */
   async #lookForKey({ delivery, at }: Arrived): Promise<PackError | undefined> {
     const { keys, settings, signal, keyMissing } = this.#parts;
-    const [, keyId = ''] = delivery.attributes['signature']?.split(';') ?? [];
+    const { keyId } = readSignature(delivery.attributes['signature'] ?? '');
     const since = this.#missing.get(keyId) ?? at;
     this.#missing.set(keyId, since);
     const look = async (): Promise<PackError | undefined> => {

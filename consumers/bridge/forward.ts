@@ -7,8 +7,8 @@ import type { Logger } from 'pino';
 import type { QueueMessage } from '../../ports/queue/port.ts';
 import type { Publisher, TopicCapabilities, TopicMessage } from '../../ports/topic/port.ts';
 import { correlationIdsIn, QUEUED_AT, readPackAttributes } from '../../schemas/envelope/pack.ts';
-import { SpanwayError } from '../../schemas/errors.ts';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
+import { PortMisuseError } from '../../ports/errors.ts';
 
 export interface Forwarding {
   readonly publisher: Publisher;
@@ -87,11 +87,11 @@ async function publish(
     await untilPasses(attempt, {
       signal,
       backoff,
-      when: (error) => !isMisuse(error),
+      when: (error) => !(error instanceof PortMisuseError),
       onFailure: (err, count) => log.warn({ err, attempt: count, shard }, 'cannot publish to the topic; trying again in order'),
     });
   } catch (error) {
-    if (isMisuse(error)) return error.message;
+    if (error instanceof PortMisuseError) return error.message;
     // An end that comes with the answer does not unpublish: left undeleted, they would only come again as duplicates.
     if (!passed) throw error;
   }
@@ -108,11 +108,6 @@ async function park({ deadLetter, log, backoff }: Forwarding, message: QueueMess
     backoff,
     onFailure: (err, attempt) => log.warn({ err, attempt }, 'cannot move a message to the dead-letter queue; trying again'),
   });
-}
-
-/** The topic adapters' way to say that a publish breaks a limit, whatever the topic's state. */
-function isMisuse(error: unknown): error is SpanwayError {
-  return error instanceof SpanwayError && error.code === 'topic_misuse';
 }
 
 /** The longest start of `messages` that one publish takes; or the first alone, where it is no pack, with the reason. */

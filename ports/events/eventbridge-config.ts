@@ -1,10 +1,8 @@
 /** What an `eventbridge:` URL says, and the client made from it. */
 import { EventBridgeClient, type EventBridgeClientConfig } from '@aws-sdk/client-eventbridge';
+import { LOCAL_CREDENTIALS, requestHandler } from '../aws.ts';
 import { AdapterConfigError } from '../errors.ts';
 
-const CONNECT_TIMEOUT_MS = 2_000;
-/** For an answer, once connected. A later one is not known to have failed: its entries are sent again. */
-const REQUEST_TIMEOUT_MS = 5_000;
 /** Requests under way at once, of all sends. */
 const MAX_SOCKETS = 50;
 
@@ -46,7 +44,7 @@ export function readEventBridgeUrl(url: URL): EventBridgeConfig {
     client: {
       ...(region === undefined ? {} : { region }),
       ...(endpoint === null ? {} : { endpoint }),
-      ...(credentials === 'local' ? { credentials: { accessKeyId: 'local', secretAccessKey: 'local' } } : {}),
+      ...(credentials === 'local' ? { credentials: LOCAL_CREDENTIALS } : {}),
     },
   };
 }
@@ -56,13 +54,6 @@ export function makeClient(config: EventBridgeConfig): EventBridgeClient {
     ...config.client,
     // Retries are the adapter's: it sends failed entries alone, which the SDK cannot.
     maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: CONNECT_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      // Without it the SDK only warns and waits on.
-      throwOnRequestTimeout: true,
-      httpAgent: { maxSockets: MAX_SOCKETS, keepAlive: true },
-      httpsAgent: { maxSockets: MAX_SOCKETS, keepAlive: true },
-    },
+    requestHandler: requestHandler(MAX_SOCKETS),
   });
 }

@@ -6,19 +6,20 @@ import {
   PutEventsCommand,
   type PutEventsRequestEntry,
 } from '@aws-sdk/client-eventbridge';
+import type { Provisionable } from '../adapter.ts';
 import { type BackoffSettings, untilPasses } from '../backoff.ts';
 import { PortUnavailableError } from '../errors.ts';
-import type { Provisionable } from '../queue/port.ts';
 import { makeClient, readEventBridgeUrl } from './eventbridge-config.ts';
-import { EVENT_SOURCE, type Events, type EventsCapabilities, eventType, type OutcomeEvent } from './port.ts';
+import { EVENT_SOURCE, type Events, eventType, type OutcomeEvent } from './port.ts';
 
-export const EVENTBRIDGE_CAPABILITIES: EventsCapabilities = Object.freeze({
+/** Of one request. */
+const LIMITS = {
   // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
   maxBatchCount: 10,
   // "Less than 1 MB" for all entries together; taken as the smaller of the two readings of MB.
   // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size
   maxBatchBytes: 999_999,
-});
+};
 
 /** Requests of one `send` under way at once. A commit of 500 submissions is 50 requests. */
 const PARALLEL = 4;
@@ -52,7 +53,6 @@ export function openEventBridge(url: URL): Events & Provisionable {
 }
 
 export class EventBridgeEvents implements Events, Provisionable {
-  readonly capabilities = EVENTBRIDGE_CAPABILITIES;
   readonly #client: EventBridgeClient;
   readonly #bus: string;
   readonly #backoff: BackoffSettings;
@@ -160,10 +160,7 @@ export class EventBridgeEvents implements Events, Provisionable {
 }
 
 /** Groups entries, in order, into requests that keep both limits. */
-export function chunksOf(
-  entries: readonly PutEventsRequestEntry[],
-  limits: EventsCapabilities = EVENTBRIDGE_CAPABILITIES,
-): PutEventsRequestEntry[][] {
+export function chunksOf(entries: readonly PutEventsRequestEntry[], limits = LIMITS): PutEventsRequestEntry[][] {
   const chunks: PutEventsRequestEntry[][] = [];
   let chunk: PutEventsRequestEntry[] = [];
   let bytes = 0;

@@ -1,6 +1,5 @@
 /** Opens the place for outcome events that a URL names: `eventbridge:BUS` or `sqlite:PATH`. */
-import { type AdapterTable, openAdapter } from '../adapter.ts';
-import type { Provisionable } from '../queue/port.ts';
+import { type AdapterTable, openAdapter, type Provisionable } from '../adapter.ts';
 import type { Events } from './port.ts';
 
 export const eventsAdapters: AdapterTable<Events & Provisionable> = {

@@ -4,20 +4,14 @@ import type { Cell } from '../../schemas/resource/table.ts';
 /**
  * Where outcomes are announced.
  *
- * Duties of an adapter: `send` resolves when every event is accepted; entries that fail are sent again alone. It
+ * Duties of an adapter: `send` takes any number of events and resolves when every one is accepted; entries that fail are sent again alone. It
  * throws PortUnavailableError with the number that is left when it gave up; the caller sends all of them again, so
  * a subscriber may see an event twice: `id` is the same each time. No order is promised.
  */
 export interface Events {
-  readonly capabilities: EventsCapabilities;
   send(events: readonly OutcomeEvent[]): Promise<void>;
   ping(): Promise<void>;
   close(): Promise<void>;
-}
-
-export interface EventsCapabilities {
-  readonly maxBatchCount: number;
-  readonly maxBatchBytes: number;
 }
 
 /** EventBridge's `source` and `detail-type` of an outcome. */

@@ -1,9 +1,8 @@
 /** Outcomes as rows of a table: `sqlite:PATH`. For a laptop and tests, which read them back with `list`. */
-import { sqlitePath } from '../adapter.ts';
+import { type Provisionable, sqlitePath } from '../adapter.ts';
 import { PortUnavailableError } from '../errors.ts';
-import type { Provisionable } from '../queue/port.ts';
 import { SqliteFile } from '../sqlite/database.ts';
-import type { Events, EventsCapabilities, OutcomeEvent } from './port.ts';
+import type { Events, OutcomeEvent } from './port.ts';
 
 /** `position` is the order of arrival; it never comes twice, even if rows are deleted. */
 const TABLE = `
@@ -25,8 +24,6 @@ export function openSqliteEvents(url: URL): SqliteEvents {
 }
 
 export class SqliteEvents implements Events, Provisionable {
-  // Of one `send`: it is one transaction.
-  readonly capabilities: EventsCapabilities = Object.freeze({ maxBatchCount: 1_000, maxBatchBytes: 1024 * 1024 });
   readonly #file: SqliteFile;
   #closed = false;
 

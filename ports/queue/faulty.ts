@@ -2,9 +2,10 @@
  * A queue that misbehaves as its port allows: answers are lost, messages come twice, groups come in another order,
  * visibility runs out early.
  */
+import type { Provisionable } from '../adapter.ts';
 import { PortUnavailableError } from '../errors.ts';
 import type { Faults } from '../faults.ts';
-import type { HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import type { HoldsDeadLetters, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 
 type WholeQueue = Queue & Provisionable & HoldsDeadLetters;
 

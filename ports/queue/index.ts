@@ -1,6 +1,6 @@
 /** Opens the queue that a URL names: `sqs:QUEUE_URL` or `sqlite:PATH`. */
-import { openAdapter, type AdapterTable } from '../adapter.ts';
-import type { HoldsDeadLetters, Provisionable, Queue } from './port.ts';
+import { openAdapter, type AdapterTable, type Provisionable } from '../adapter.ts';
+import type { HoldsDeadLetters, Queue } from './port.ts';
 
 export const queueAdapters: AdapterTable<Queue & Provisionable & HoldsDeadLetters> = {
   sqs: async (url) => (await import('./sqs.ts')).open(url),

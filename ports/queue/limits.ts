@@ -2,7 +2,7 @@
  * What SQS takes. The embedded queue has the same limits, so that nothing runs on a laptop that the cloud would refuse.
  * Figures: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
  */
-import { QueueMisuseError } from './errors.ts';
+import { PortMisuseError } from '../errors.ts';
 import type { QueueCapabilities, QueueEntry } from './port.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -42,22 +42,22 @@ export function bodyFault(body: string): string | undefined {
   return `the body holds U+${code} at ${found.index}, which is none of XML's characters`;
 }
 
-/** @throws QueueMisuseError when a call or an entry of it breaks a limit. */
+/** @throws PortMisuseError when a call or an entry of it breaks a limit. */
 export function checkSend(entries: readonly QueueEntry[], limits: QueueCapabilities): void {
   if (entries.length > limits.maxBatchCount)
-    throw new QueueMisuseError(`${entries.length} entries in one send; at most ${limits.maxBatchCount} are allowed`);
+    throw new PortMisuseError(`${entries.length} entries in one send; at most ${limits.maxBatchCount} are allowed`);
   let total = 0;
   for (const entry of entries) {
     const bytes = entryBytes(entry);
     total += bytes;
     if (bytes > limits.maxMessageBytes)
-      throw new QueueMisuseError(`a message of ${bytes} bytes; at most ${limits.maxMessageBytes} are allowed`, {
+      throw new PortMisuseError(`a message of ${bytes} bytes; at most ${limits.maxMessageBytes} are allowed`, {
         group: entry.group,
         deduplicationId: entry.deduplicationId,
       });
     checkNames(entry);
   }
-  if (total > limits.maxBatchBytes) throw new QueueMisuseError(`a send of ${total} bytes; at most ${limits.maxBatchBytes} are allowed`);
+  if (total > limits.maxBatchBytes) throw new PortMisuseError(`a send of ${total} bytes; at most ${limits.maxBatchBytes} are allowed`);
 }
 
 function checkNames(entry: QueueEntry): void {
@@ -66,28 +66,28 @@ function checkNames(entry: QueueEntry): void {
     ['deduplicationId', entry.deduplicationId],
   ] as const) {
     if (!ID_PATTERN.test(id))
-      throw new QueueMisuseError(`${name} ${JSON.stringify(id.slice(0, 200))} is not 1 to 128 printable ASCII characters without spaces`);
+      throw new PortMisuseError(`${name} ${JSON.stringify(id.slice(0, 200))} is not 1 to 128 printable ASCII characters without spaces`);
   }
   const attributes = Object.entries(entry.attributes);
   if (attributes.length > MAX_ATTRIBUTES)
-    throw new QueueMisuseError(`a message with ${attributes.length} attributes; at most ${MAX_ATTRIBUTES} are allowed`);
+    throw new PortMisuseError(`a message with ${attributes.length} attributes; at most ${MAX_ATTRIBUTES} are allowed`);
   for (const [name, value] of attributes) {
-    if (!ATTRIBUTE_NAME_PATTERN.test(name)) throw new QueueMisuseError(`${JSON.stringify(name)} cannot be an attribute's name`);
+    if (!ATTRIBUTE_NAME_PATTERN.test(name)) throw new PortMisuseError(`${JSON.stringify(name)} cannot be an attribute's name`);
     if (value === '' || NOT_XML.test(value))
-      throw new QueueMisuseError(`attribute ${name} is empty or holds a character that XML does not allow`);
+      throw new PortMisuseError(`attribute ${name} is empty or holds a character that XML does not allow`);
   }
 }
 
-/** @throws QueueMisuseError */
+/** @throws PortMisuseError */
 export function checkReceive(options: { maxCount: number; visibilityMs: number }, limits: QueueCapabilities): void {
   const { maxCount, visibilityMs } = options;
   if (!Number.isInteger(maxCount) || maxCount < 1 || maxCount > limits.maxBatchCount)
-    throw new QueueMisuseError(`receive of ${maxCount} messages; expected 1 to ${limits.maxBatchCount}`);
+    throw new PortMisuseError(`receive of ${maxCount} messages; expected 1 to ${limits.maxBatchCount}`);
   checkVisibility(visibilityMs, limits);
 }
 
-/** @throws QueueMisuseError */
+/** @throws PortMisuseError */
 export function checkVisibility(visibilityMs: number, limits: QueueCapabilities): void {
   if (!(visibilityMs >= 0 && visibilityMs <= limits.maxVisibilityMs))
-    throw new QueueMisuseError(`a visibility of ${visibilityMs} ms; expected 0 to ${limits.maxVisibilityMs}`);
+    throw new PortMisuseError(`a visibility of ${visibilityMs} ms; expected 0 to ${limits.maxVisibilityMs}`);
 }

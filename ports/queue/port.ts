@@ -25,7 +25,7 @@ export interface Queue extends QueueSender {
 /** The half of a queue that fills it. */
 export interface QueueSender {
   readonly capabilities: QueueCapabilities;
-  /** Answers in the order of the entries. Throws only for misuse (too many entries, a body over the limit). */
+  /** Answers in the order of the entries. Throws PortMisuseError alone (too many entries, a body over the limit). */
   send(entries: readonly QueueEntry[]): Promise<readonly SendResult[]>;
   /** Resolves when the queue can be reached, else throws PortUnavailableError. */
   ping(): Promise<void>;
@@ -71,12 +71,6 @@ export interface ReceiveOptions {
   readonly waitMs: number;
   readonly visibilityMs: number;
   readonly signal?: AbortSignal;
-}
-
-/** Of an adapter that can make its queue and dead-letter queue: for a laptop, compose and tests. In production, infrastructure code does it. */
-export interface Provisionable {
-  /** Makes what is missing; changes nothing that is there. */
-  provision(): Promise<void>;
 }
 
 /** Of an adapter whose dead letters can be read: for operators. */

@@ -1,7 +1,6 @@
 /** The sends of a queue in a thread of their own (sender-thread.ts). A thread that dies takes its sends along, and the next call starts another. */
 import { Worker } from 'node:worker_threads';
-import { AdapterConfigError, PortUnavailableError } from '../errors.ts';
-import { QueueMisuseError } from './errors.ts';
+import { AdapterConfigError, PortMisuseError, PortUnavailableError } from '../errors.ts';
 import type { QueueCapabilities, QueueEntry, QueueSender, SendResult } from './port.ts';
 
 /** What the thread is asked. */
@@ -112,8 +111,8 @@ class QueueThread {
 /** The classes that the port and its adapters name; all else is a queue that does not work. */
 function toError({ name, message }: Failure): Error {
   switch (name) {
-    case 'QueueMisuseError':
-      return new QueueMisuseError(message);
+    case 'PortMisuseError':
+      return new PortMisuseError(message);
     case 'AdapterConfigError':
       return new AdapterConfigError(message);
     default:

@@ -3,7 +3,7 @@
  * transaction, on the disk when it is answered.
  */
 import { PortUnavailableError } from '../errors.ts';
-import { sqlitePath } from '../adapter.ts';
+import { type Provisionable, sqlitePath } from '../adapter.ts';
 import { endOwner, isFree, newOwner } from '../sqlite/owner.ts';
 import { SqliteFile } from '../sqlite/database.ts';
 import { Signal } from '../sqlite/signal.ts';
@@ -11,7 +11,7 @@ import { readFaults } from '../faults.ts';
 import { FaultyQueue } from './faulty.ts';
 import { DEDUPLICATION_MS, MAX_IDS, RecentIds } from './recent-ids.ts';
 import { bodyFault, checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
-import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import type { DeadLetter, HoldsDeadLetters, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
 
 /** How often a waiting receive looks for what another process has sent. */
 const POLL_MS = 500;

@@ -1,12 +1,9 @@
 /** What a `sqs:` URL says, and the client made from it. */
 import { SQSClient, type SQSClientConfig } from '@aws-sdk/client-sqs';
 import { AwsJson1_0Protocol } from '@aws-sdk/core/protocols';
+import { LOCAL_CREDENTIALS, requestHandler } from '../aws.ts';
 import { AdapterConfigError } from '../errors.ts';
 
-/** To open a connection, TLS included. */
-const CONNECT_TIMEOUT_MS = 2_000;
-/** For an answer, once connected: 1 MiB and SQS's own commit on three machines take well under a second. */
-export const REQUEST_TIMEOUT_MS = 5_000;
 /** The SDK's own tries of one call, with backoff between them. A send is deduplicated, the other calls are idempotent. */
 const MAX_ATTEMPTS = 3;
 /** One per call under way: a waiting receive holds its own for up to 20 s. */
@@ -51,7 +48,7 @@ export function readSqsUrl(url: URL): SqsConfig {
     client: {
       endpoint: queue.origin,
       ...(region === undefined ? {} : { region }),
-      ...(credentials === 'local' ? { credentials: { accessKeyId: 'local', secretAccessKey: 'local' } } : {}),
+      ...(credentials === 'local' ? { credentials: LOCAL_CREDENTIALS } : {}),
     },
   };
 }
@@ -89,13 +86,6 @@ export function makeClient(config: SqsConfig): SQSClient {
     maxAttempts: MAX_ATTEMPTS,
     cacheMiddleware: true,
     protocol: SqsProtocol,
-    requestHandler: {
-      connectionTimeout: CONNECT_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      // Without it the SDK only warns and waits on.
-      throwOnRequestTimeout: true,
-      httpAgent: { maxSockets: MAX_SOCKETS, keepAlive: true },
-      httpsAgent: { maxSockets: MAX_SOCKETS, keepAlive: true },
-    },
+    requestHandler: requestHandler(MAX_SOCKETS),
   });
 }

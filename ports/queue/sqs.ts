@@ -13,10 +13,13 @@ import {
   type BatchResultErrorEntry,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import type { Provisionable } from '../adapter.ts';
+import { REQUEST_TIMEOUT_MS } from '../aws.ts';
+import { type BackoffSettings, pauseMs } from '../backoff.ts';
 import { PortUnavailableError } from '../errors.ts';
 import { checkReceive, checkSend, checkVisibility, SQS_CAPABILITIES } from './limits.ts';
-import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
-import { makeClient, readSqsUrl, REQUEST_TIMEOUT_MS, type SqsConfig } from './sqs-config.ts';
+import type { DeadLetter, HoldsDeadLetters, Queue, QueueEntry, QueueMessage, ReceiveOptions, SendResult } from './port.ts';
+import { makeClient, readSqsUrl, type SqsConfig } from './sqs-config.ts';
 import { deadLetterAttributes, isDefiniteRefusal, readReceipt, toDeadLetter, toMessage, toMessageAttributes } from './sqs-message.ts';
 
 /** Of one ReceiveMessage: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html */
@@ -25,7 +28,7 @@ const MAX_WAIT_SECONDS = 20;
 const ATTEMPT_ID_LIFE_MS = 5 * 60 * 1000;
 /** Rounds of DeleteMessageBatch and ChangeMessageVisibilityBatch for the entries SQS could not do. */
 const BATCH_ROUNDS = 4;
-const BATCH_BACKOFF_MS = 100;
+const BATCH_BACKOFF: BackoffSettings = { minMs: 100, maxMs: 400 };
 /** How long close waits for receives that were given up, whose answers would otherwise hide messages. */
 const CLOSE_GRACE_MS = 2_000;
 /** The longest that SQS keeps a message: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
@@ -204,7 +207,7 @@ class SqsQueue implements Queue, Provisionable, HoldsDeadLetters {
           return left.map(() => unavailable(call, cause));
         }
         if (round === BATCH_ROUNDS) return left.map(() => error);
-        await sleep(BATCH_BACKOFF_MS * 2 ** (round - 1) * (0.5 + Math.random()));
+        await sleep(pauseMs(BATCH_BACKOFF, round));
       }
     };
     return (await this.#track(Promise.all(batches.map(one)))).flat();

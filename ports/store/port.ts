@@ -1,4 +1,6 @@
-import type { Cell, IndexDefinition, TableDefinition } from '../../schemas/resource/table.ts';
+import type { Cell, IndexDefinition, Key, StoreMutation, TableDefinition } from '../../schemas/resource/table.ts';
+
+export type { Key, StoreMutation };
 
 /**
  * The database: the resources' tables and the ledger.
@@ -102,9 +104,6 @@ export interface StoreTransaction {
   write(mutations: readonly StoreMutation[]): void;
 }
 
-/** The cells of a whole primary key, tenant first. */
-export type Key = readonly Cell[];
-
 /** Rows that lie together in the order of their primary key. Where NUMERIC cells of a key stand in it is the adapter's own. */
 export interface KeyRange {
   /** The first cells of the key, shorter than the whole; empty for the whole table. */
@@ -118,16 +117,6 @@ export interface KeyRange {
   /** Rows at most, 1 or more. */
   readonly limit: number;
 }
-
-export type StoreMutation =
-  | {
-      readonly op: 'insert' | 'update' | 'upsert';
-      readonly table: TableDefinition;
-      readonly columns: readonly string[];
-      /** In the order of `columns`, which hold the whole key. */
-      readonly values: readonly Cell[];
-    }
-  | { readonly op: 'delete'; readonly table: TableDefinition; readonly key: Key };
 
 export interface CommitOptions {
   /** Names the transaction in the database's own statistics: https://cloud.google.com/spanner/docs/introspection/troubleshooting-with-tags */

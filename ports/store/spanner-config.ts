@@ -18,7 +18,7 @@ const FORM = 'spanner://PROJECT/INSTANCE/DATABASE[?emulator=HOST:PORT&timeoutMs=
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_TRANSACTION_TIMEOUT_MS = 60_000;
 
-export function parseSpannerUrl(url: URL): SpannerConfig {
+export function readSpannerUrl(url: URL): SpannerConfig {
   const fail = (what: string): never => {
     throw new AdapterConfigError(`store: ${url.href}: ${what}; expected ${FORM}`);
   };

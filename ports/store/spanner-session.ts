@@ -2,6 +2,7 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Database, Session, Snapshot, Transaction } from '@google-cloud/spanner';
 import { type Cell, columnNamed, type TableDefinition } from '../../schemas/resource/table.ts';
+import { type BackoffSettings, pauseMs } from '../backoff.ts';
 import type { AsOf, Key, KeyedRow, KeyRange } from './port.ts';
 import { fromRaw, keepValuesRaw, keyText, type StreamResponse, timestampText, toList } from './spanner-cells.ts';
 import { isGrpcError } from './spanner-errors.ts';
@@ -126,8 +127,7 @@ export function drain(snapshot: Snapshot, stream: Readable, take: (row: RawRow) 
   });
 }
 
-const FIRST_PAUSE_MS = 100;
-const MAX_PAUSE_MS = 2000;
+const REOPEN_BACKOFF: BackoffSettings = { minMs: 100, maxMs: 2000 };
 
 /**
  * The client opens a stream that failed with UNAVAILABLE again and again, without a pause, until the deadline: while
@@ -135,13 +135,13 @@ const MAX_PAUSE_MS = 2000;
  */
 export function pauseAfterFailures<T extends Snapshot>(snapshot: T): T {
   const open = snapshot.requestStream;
-  let pauseMs = 0;
+  let failures = 0;
   const watched = (config: object): Readable =>
     open(config)
-      .on('error', () => (pauseMs = pauseMs === 0 ? FIRST_PAUSE_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS)))
-      .on('end', () => (pauseMs = 0));
+      .on('error', () => (failures += 1))
+      .on('end', () => (failures = 0));
   snapshot.requestStream = (config: object): Readable => {
-    if (pauseMs === 0) return watched(config);
+    if (failures === 0) return watched(config);
     const paused = new PassThrough({ objectMode: true });
     const timer = setTimeout(
       () => {
@@ -149,7 +149,7 @@ export function pauseAfterFailures<T extends Snapshot>(snapshot: T): T {
         stream.on('error', (error) => paused.destroy(error)).pipe(paused);
         paused.on('close', () => stream.destroy());
       },
-      pauseMs * (0.5 + Math.random()),
+      pauseMs(REOPEN_BACKOFF, failures),
     );
     paused.on('close', () => clearTimeout(timer));
     return paused;

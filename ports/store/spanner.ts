@@ -23,7 +23,7 @@ import type {
   StoreCapabilities,
 } from './port.ts';
 import { timestampText, toMutations } from './spanner-cells.ts';
-import { makeClient, parseSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
+import { makeClient, readSpannerUrl, type SpannerConfig, withEmulator } from './spanner-config.ts';
 import { readSpannerRange } from './spanner-range.ts';
 import { isGrpcError, isInvalidMutationKey, isSessionNotFound, spannerStoreError } from './spanner-errors.ts';
 import { existingTables, spannerDialect } from './spanner-schema.ts';
@@ -38,7 +38,7 @@ const ABORTED = 10;
 const ALREADY_EXISTS = 6;
 
 export function openSpannerStore(url: URL): Promise<SpannerStore> {
-  return Promise.resolve(new SpannerStore(parseSpannerUrl(url)));
+  return Promise.resolve(new SpannerStore(readSpannerUrl(url)));
 }
 
 type TimestampBounds = Parameters<Session['snapshot']>[0];

@@ -4,7 +4,7 @@
 import type { SqliteFile } from '../sqlite/database.ts';
 import { type StoreFailure, StoreError } from '../errors.ts';
 import type { Reason } from '../../schemas/envelope/ledger.ts';
-import { columnNamed } from '../../schemas/resource/table.ts';
+import { columnNamed, type RowWrite } from '../../schemas/resource/table.ts';
 import type { StoreMutation } from './port.ts';
 import { binder } from './sqlite-cells.ts';
 import { quote, TOO_LONG } from './sqlite-ddl.ts';
@@ -62,7 +62,7 @@ function refine(code: number, message: string, file: SqliteFile, mutation: Store
 
 // The message of a foreign key's violation names no key, so these look which one it was.
 
-function lacksParent(file: SqliteFile, mutation: Exclude<StoreMutation, { op: 'delete' }>): boolean {
+function lacksParent(file: SqliteFile, mutation: RowWrite): boolean {
   const parent = mutation.table.parent?.table;
   if (parent === undefined) return false;
   const keys = file

@@ -2,7 +2,7 @@
  * What Pub/Sub takes. The embedded topic has the same limits, so that nothing runs on a laptop that the cloud would refuse.
  * Figures: https://cloud.google.com/pubsub/quotas#resource_limits
  */
-import { TopicMisuseError } from './errors.ts';
+import { PortMisuseError } from '../errors.ts';
 import type { SubscriberLimits, TopicCapabilities, TopicMessage } from './port.ts';
 
 export const PUBSUB_CAPABILITIES: TopicCapabilities = Object.freeze({
@@ -23,34 +23,34 @@ export function messageBytes(message: TopicMessage): number {
   return bytes;
 }
 
-/** @throws TopicMisuseError when a publish or a message of it breaks a limit. */
+/** @throws PortMisuseError when a publish or a message of it breaks a limit. */
 export function checkPublish(key: string, messages: readonly TopicMessage[], limits: TopicCapabilities): void {
   if (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)
-    throw new TopicMisuseError(`a key of ${Buffer.byteLength(key)} bytes; expected 1 to ${MAX_KEY_BYTES}`);
+    throw new PortMisuseError(`a key of ${Buffer.byteLength(key)} bytes; expected 1 to ${MAX_KEY_BYTES}`);
   if (messages.length > limits.maxBatchCount)
-    throw new TopicMisuseError(`${messages.length} messages in one publish; at most ${limits.maxBatchCount} are allowed`, { key });
+    throw new PortMisuseError(`${messages.length} messages in one publish; at most ${limits.maxBatchCount} are allowed`, { key });
   let total = 0;
   for (const message of messages) {
     total += messageBytes(message);
     checkAttributes(message, key, limits);
   }
   if (total > limits.maxBatchBytes)
-    throw new TopicMisuseError(`a publish of ${total} bytes; at most ${limits.maxBatchBytes} are allowed`, { key });
+    throw new PortMisuseError(`a publish of ${total} bytes; at most ${limits.maxBatchBytes} are allowed`, { key });
 }
 
 function checkAttributes(message: TopicMessage, key: string, limits: TopicCapabilities): void {
   const attributes = Object.entries(message.attributes);
   // https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage
   if (message.data.length === 0 && attributes.length === 0)
-    throw new TopicMisuseError('a message with neither data nor attributes', { key });
+    throw new PortMisuseError('a message with neither data nor attributes', { key });
   if (attributes.length > MAX_ATTRIBUTES)
-    throw new TopicMisuseError(`a message with ${attributes.length} attributes; at most ${MAX_ATTRIBUTES} are allowed`, { key });
+    throw new PortMisuseError(`a message with ${attributes.length} attributes; at most ${MAX_ATTRIBUTES} are allowed`, { key });
   for (const [name, value] of attributes) {
     const nameBytes = Buffer.byteLength(name);
     if (nameBytes === 0 || nameBytes > MAX_ATTRIBUTE_NAME_BYTES || name.startsWith('goog'))
-      throw new TopicMisuseError(`${JSON.stringify(name.slice(0, 300))} cannot be an attribute's name`, { key });
+      throw new PortMisuseError(`${JSON.stringify(name.slice(0, 300))} cannot be an attribute's name`, { key });
     if (Buffer.byteLength(value) > limits.maxAttributeBytes)
-      throw new TopicMisuseError(
+      throw new PortMisuseError(
         `attribute ${name} has ${Buffer.byteLength(value)} bytes; at most ${limits.maxAttributeBytes} are allowed`,
         { key },
       );

@@ -8,11 +8,11 @@
  * - A subscription hands out the messages of a key in order. A message that was nacked, or whose lease ran out,
  *   comes again with every later one of its key behind it.
  * - Duplicates: allowed at any time.
- * - An ack is final once `flush` or `stop` resolves; before that it may be lost, and the message comes again.
+ * - An ack is final once `stop` resolves; before that it may be lost, and the message comes again.
  */
 export interface Publisher {
   readonly capabilities: TopicCapabilities;
-  /** @throws PortUnavailableError */
+  /** @throws PortUnavailableError; PortMisuseError for what breaks a limit. */
   publish(key: string, messages: readonly TopicMessage[]): Promise<void>;
   ping(): Promise<void>;
   /** Waits for publishes under way. */

@@ -19,6 +19,7 @@ import { type OverloadSettings, shedWrites } from './overload.ts';
 import { PackSender, type PackSenderSettings } from './pack-sender.ts';
 import { answerBrokenRequest, problemRoutes, sendProblem } from './problems.ts';
 import { RateLimiter, type Rates } from './rate-limits.ts';
+import { ReadinessCheck } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { Repeats } from './reads/repeats.ts';
 import { type ReadSettings, readRoutes } from './reads/routes.ts';
@@ -63,6 +64,8 @@ export interface GatewaySettings
   readonly receiptTtlMs: number;
   /** How long a whole request may take to arrive, from its first byte. */
   readonly requestTimeoutSeconds: number;
+  /** How long no byte may move on a connection before it is closed, in milliseconds. Default: longer than any request may wait. */
+  readonly stalledAfterMs?: number;
   /** Connections at once; past it a new one is closed at once. */
   readonly maxConnections: number;
   /** How many requests are taken, by tenant. */
@@ -95,6 +98,8 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
       requestTimeout: requestTimeoutMs,
     },
     requestTimeout: requestTimeoutMs,
+    // Else who sends requests and reads no answer keeps the connection for good.
+    connectionTimeout: settings.stalledAfterMs ?? stalledAfterMs(settings),
     // What comes on a connection that is open is answered, up to the last.
     return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, settings.maxHeaderBytes),
@@ -159,12 +164,10 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   });
 
   app.get('/healthz', () => ({ status: 'ok' }));
-  app.get('/readyz', async (request, reply) => {
-    const [queueCheck, storeCheck] = await Promise.all([answer(queue, request.log), answer(store, request.log)]);
-    const checks = { queue: queueCheck, store: storeCheck };
-    // Without the database, writes are still accepted; to take the gateways out would make a part's outage the whole's.
-    const status = queueCheck !== 'ok' ? 'unavailable' : storeCheck !== 'ok' ? 'degraded' : 'ready';
-    return reply.code(status === 'unavailable' ? 503 : 200).send({ status, checks });
+  const readiness = new ReadinessCheck({ queue, store, log: app.log });
+  app.get('/readyz', async (_request, reply) => {
+    const found = await readiness.now();
+    return reply.code(found.status === 'unavailable' ? 503 : 200).send(found);
   });
   problemRoutes(app);
   openApiRoutes(app, { resources, settings });
@@ -195,6 +198,14 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
   return app;
 }
 
+/** Beyond the waits that have settings: for what has a deadline of its own, as the store's requests and the issuers' keys. */
+const STALL_MARGIN_MS = 30_000;
+
+/** A request that is served waits for the queue's turn and answer, then for an outcome, then for a row, and no byte moves meanwhile. */
+function stalledAfterMs({ requestTimeoutSeconds, acceptTimeoutMs, maxWaitSeconds, readTimeoutMs }: GatewaySettings): number {
+  return Math.max(requestTimeoutSeconds * 1000, 2 * acceptTimeoutMs + maxWaitSeconds * 1000 + readTimeoutMs) + STALL_MARGIN_MS;
+}
+
 /** What `answer` does not take goes on to who has listened so far. */
 function answerFirst(server: Server, answer: (request: IncomingMessage, response: ServerResponse) => boolean): void {
   const listeners = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[];
@@ -207,20 +218,4 @@ function waitOf(text: string | undefined, maxSeconds: number): number {
   if (text === undefined) return 0;
   if (!/^\d{1,9}$/.test(text)) throw new RequestError('invalid_parameter', 'wait must be a whole number of seconds');
   return Math.min(Number(text), maxSeconds);
-}
-
-/** How long a readiness check may take. */
-const CHECK_MS = 2000;
-
-/** No word of why: anybody can ask, and errors name hosts and accounts. The log has it. */
-async function answer(port: { ping(): Promise<void> }, log: FastifyBaseLogger): Promise<string> {
-  const late = new Promise<string>((resolve) => setTimeout(resolve, CHECK_MS, `no answer in ${CHECK_MS} ms`).unref());
-  const pinged = port.ping().then(
-    () => 'ok',
-    (err: unknown) => {
-      log.warn({ err }, 'a readiness check failed');
-      return 'failed';
-    },
-  );
-  return Promise.race([pinged, late]);
 }

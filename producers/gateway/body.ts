@@ -11,6 +11,7 @@ import { RequestError } from './errors.ts';
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
+const COMMA = 0x2c;
 const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
@@ -119,39 +120,48 @@ function namesOf(value: unknown): { readonly count: number; readonly ofPrototype
   return { count, ofPrototype };
 }
 
-/** The strings and the characters around them that matter. */
-const TOKEN = /"(?:[^"\\]|\\.)*"|[[\]{},]/g;
-
 /** The place of the first name that its object has a second time, in a text that is JSON. */
 function repeatedName(text: string): string {
   const path: { readonly names?: Set<string>; step: string | number }[] = [];
   let nameIsNext = false;
-  for (const [token] of text.matchAll(TOKEN)) {
+  for (let i = 0; i < text.length; i += 1) {
     const within = path.at(-1);
-    switch (token) {
-      case '{':
+    switch (text.charCodeAt(i)) {
+      case OPEN_OBJECT:
         path.push({ names: new Set(), step: '' });
         nameIsNext = true;
         break;
-      case '[':
+      case OPEN_ARRAY:
         path.push({ step: 0 });
         nameIsNext = false;
         break;
-      case '}':
-      case ']':
+      case CLOSE_OBJECT:
+      case CLOSE_ARRAY:
         path.pop();
         break;
-      case ',':
+      case COMMA:
         nameIsNext = within?.names !== undefined;
         if (typeof within?.step === 'number') within.step += 1;
         break;
-      default:
+      case QUOTE: {
+        const start = i;
+        i = closingQuote(text, start);
         if (!nameIsNext || !within?.names) break;
-        within.step = JSON.parse(token) as string;
+        within.step = JSON.parse(text.slice(start, i + 1)) as string;
         if (within.names.has(within.step)) return path.map(({ step }) => `/${escapePointer(String(step))}`).join('');
         within.names.add(within.step);
         nameIsNext = false;
+        break;
+      }
+      default:
     }
   }
   return '';
+}
+
+/** Of the string that starts at `start`. Not by a regular expression: that runs out of its stack in a string of some megabytes. */
+function closingQuote(text: string, start: number): number {
+  let i = start + 1;
+  while (i < text.length && text.charCodeAt(i) !== QUOTE) i += text.charCodeAt(i) === BACKSLASH ? 2 : 1;
+  return i;
 }

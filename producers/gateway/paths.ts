@@ -1,8 +1,6 @@
 /** Resources and keys in paths. */
 import type { FastifyRequest } from 'fastify';
-import type { Resource } from '../../schemas/resource/define.ts';
 import type { RegisteredResource, ResourceSource } from '../../schemas/resource/registry.ts';
-import type { Cell } from '../../schemas/resource/table.ts';
 import { RequestError } from './errors.ts';
 
 export interface RowRoute {
@@ -26,9 +24,4 @@ export function keySegments(request: FastifyRequest): readonly string[] {
   } catch (cause) {
     throw new RequestError('unknown_route', 'the path holds a malformed percent-encoding', { cause });
   }
-}
-
-/** A row by its resource and key, to read by: `orders/o1`. */
-export function rowName(resource: Resource, key: readonly Cell[]): string {
-  return [resource.name, ...key.map((cell) => encodeURIComponent(String(cell)))].join('/');
 }

@@ -23,8 +23,7 @@ export function authorize(caller: Caller, resource: Resource, action: Action): G
 
 /** @throws RequestError (`forbidden`) where no rule reaches all that the mutation writes. */
 export function authorizeWrite(grant: Grant, resource: Resource, mutation: Mutation): void {
-  // The common rules look at no row.
-  if (grant.every((rules) => rules.some((rule) => !rule.fields && !rule.where))) return;
+  if (coversEverything(grant)) return;
   if (!covers(grant, subjectOf(resource, mutation))) throw forbidden(resource, mutation.op, 'row');
 }
 
@@ -37,8 +36,7 @@ const WHOLE: Readable = { fields: undefined };
 
 /** Undefined where no rule reaches the row with this key. */
 export function readable(grant: Grant, resource: Resource, key: readonly Cell[]): Readable | undefined {
-  // The common rules look at no row.
-  if (grant.every((rules) => rules.some((rule) => !rule.fields && !rule.where))) return WHOLE;
+  if (coversEverything(grant)) return WHOLE;
   const cells = keyCells(resource, key);
   return covers(grant, { cells, fields: [] }) ? { fields: readableFields(grant, cells) } : undefined;
 }
@@ -70,6 +68,11 @@ export function subjectOf(resource: Resource, { op, key, value }: Mutation): Sub
   // An insert names the fields it sets; an upsert writes the others too, as null.
   const fields = Object.entries(value ?? {}).flatMap(([name, cell]) => (op === 'insert' && cell === null ? [] : [name]));
   return { cells, fields };
+}
+
+/** Whether its rules reach all fields of all rows, as the common ones do: then no row is looked at. */
+function coversEverything(grant: Grant): boolean {
+  return grant.every((rules) => rules.some((rule) => !rule.fields && !rule.where));
 }
 
 function keyCells(resource: Resource, key: readonly Cell[]): Readonly<Record<string, Cell>> {

@@ -128,8 +128,15 @@ function problemOf(error: Error, request: FastifyRequest): Problem {
     case 'ECONNRESET':
       return { name: 'invalid_parameter', detail: 'the connection ended before the request did' };
     default:
-      return { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
+      return refusalOf(error) ?? { name: 'internal', detail: 'the gateway failed; its log has the reason under this correlation id' };
   }
+}
+
+/** What a plugin refuses by a status of its own, as the one that serves the files of /docs does: undefined where it says no 4xx. */
+function refusalOf({ statusCode = 500, message }: Partial<FastifyError>): Problem | undefined {
+  if (statusCode === 403 || statusCode === 404) return { name: 'unknown_route', detail: 'nothing is given at this path' };
+  if (statusCode >= 400 && statusCode < 500) return { name: 'invalid_parameter', detail: `the request cannot be served: ${message}` };
+  return undefined;
 }
 
 /** Its members that every problem has. */

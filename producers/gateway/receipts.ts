@@ -38,7 +38,7 @@ export class Receipts {
 }
 
 /** A key as callers write it; as cells where the resource is gone. */
-export function apiKey(resource: Resource | undefined, key: readonly Cell[]): readonly unknown[] {
+export function shownKey(resource: Resource | undefined, key: readonly Cell[]): readonly unknown[] {
   return key.map((cell, i) => {
     const field = resource?.key[i];
     return field ? decodeCell(field.type, cell, field.asNumber) : cell;

@@ -7,7 +7,7 @@ import type { ReceiptId } from '../../schemas/envelope/ids.ts';
 import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, readLedgerEntry, type Reason } from '../../schemas/envelope/ledger.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
-import { apiKey, type Receipts } from './receipts.ts';
+import { shownKey, type Receipts } from './receipts.ts';
 
 /** The status document. */
 export interface Status {
@@ -130,7 +130,7 @@ export class Statuses {
       ...(entry.detail === undefined ? {} : { detail: entry.detail }),
       ...(entry.outcome === 'applied' ? { commitTimestamp: entry.committedAt } : {}),
       resource: entry.resource,
-      key: apiKey(this.#resources.current.get(entry.resource), entry.key),
+      key: shownKey(this.#resources.current.get(entry.resource), entry.key),
       correlationId: entry.correlationId,
       acceptedAt: entry.acceptedAt,
     };

@@ -6,15 +6,14 @@ import { HOLD_COST } from '../../schemas/envelope/holds.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
 import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
-import { timestampOf } from '../../schemas/resource/cells.ts';
+import { rowName, timestampOf } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
 import type { RegisteredResource } from '../../schemas/resource/registry.ts';
 import { logAllowed } from './decisions.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
-import { rowName } from './paths.ts';
 import type { PackSender } from './pack-sender.ts';
-import { apiKey, type Receipt, type Receipts } from './receipts.ts';
+import { shownKey, type Receipt, type Receipts } from './receipts.ts';
 import type { Statuses } from './statuses.ts';
 
 export interface SubmissionSettings {
@@ -112,7 +111,7 @@ export class Submissions {
       id: submissionId,
       source: '/spanway/gateway',
       type: ENVELOPE_TYPE,
-      subject: rowName(lead.resource, lead.mutation.key),
+      subject: rowName(lead.resource.name, lead.mutation.key),
       time: acceptedAt,
       datacontenttype: 'application/json',
       correlationid: request.id,
@@ -142,7 +141,7 @@ export class Submissions {
       correlationId: request.id,
       acceptedAt,
       resource: lead.resource.name,
-      key: apiKey(lead.resource, lead.mutation.key),
+      key: shownKey(lead.resource, lead.mutation.key),
     };
     this.#receipts.remember(submissionId, receipt);
     return receipt;

@@ -1,6 +1,7 @@
 /** What a submission would change of the rows as they are now, for people to look at. */
 import type { Store } from '../../ports/store/port.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
+import { rowName } from '../../schemas/resource/cells.ts';
 import { mergePatch } from '../../schemas/resource/merge-patch.ts';
 import type { RegisteredResource, ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
@@ -34,7 +35,7 @@ export class Preview {
 
   async #change(tenant: string, mutation: Mutation): Promise<RowChange> {
     const { op, resource: name, key, value = {}, merge = [] } = mutation;
-    const row = [name, ...key.map((cell) => encodeURIComponent(String(cell)))].join('/');
+    const row = rowName(name, key);
     const refused = (why: string): RowChange => ({ row, change: 'refused', fields: {}, why });
     const resource = this.#resources.get(name);
     if (!resource) return refused('unknown_resource');

@@ -1,11 +1,11 @@
 /** Envelopes to the queue as the gateway sends them: packs by shard, signed, each shard in its order. */
 import { randomUUID } from 'node:crypto';
 import { type BackoffSettings, untilPasses } from '../../ports/backoff.ts';
+import { PortMisuseError } from '../../ports/errors.ts';
 import type { QueueEntry, QueueSender } from '../../ports/queue/port.ts';
 import type { Envelope } from '../../schemas/envelope/envelope.ts';
 import { shardOf } from '../../schemas/envelope/ids.ts';
 import type { Signer } from '../../schemas/envelope/key-ring.ts';
-import { SpanwayError } from '../../schemas/errors.ts';
 import { ATTRIBUTES_BYTES, encodePack, envelopeText } from '../../schemas/envelope/pack.ts';
 
 export interface SenderSettings {
@@ -82,6 +82,6 @@ async function sendEntries({ queue, settings, signal, onFailure }: SenderParts, 
     if (failed) throw failed.error;
   };
   // A message that breaks a limit of the queue is not mended by another try.
-  const when = (error: Error): boolean => !(error instanceof SpanwayError && error.code === 'queue_misuse');
+  const when = (error: Error): boolean => !(error instanceof PortMisuseError);
   await untilPasses(send, { signal, backoff: settings.backoff, when, onFailure });
 }

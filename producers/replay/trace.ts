@@ -5,13 +5,14 @@ import type { CommittedEntry, Outcome } from '../../schemas/envelope/ledger.ts';
 import type { Carried } from '../../schemas/envelope/pack.ts';
 import type { Job } from '../../ports/jobs/port.ts';
 import { eventIdOf } from '../../schemas/envelope/ids.ts';
+import { rowName } from '../../schemas/resource/cells.ts';
 import { attemptsOf, readEntries } from './attempts.ts';
 import { type DeadLetterParts, type MessageLetter, parkedLetters, visitQueueLetters } from './dead-letters.ts';
 import { readHistory } from './history.ts';
 import { isSelected, rangeOf, type Selection } from './select.ts';
 import type { ReplayProgress, ReplaySpec } from './spec.ts';
 
-export interface Step {
+export interface StoryStep {
   /** RFC 3339; absent where no clock of the pipeline's record has it. */
   readonly at?: string;
   readonly what: 'accepted' | 'queued' | 'bridged' | 'redriven' | Outcome | 'event' | 'closed' | 'replayed' | 'parked' | 'not_forwarded';
@@ -26,7 +27,7 @@ export interface Story {
   /** `orders/o1`, of the first mutation. */
   readonly row: string;
   readonly mutations: number;
-  readonly steps: readonly Step[];
+  readonly steps: readonly StoryStep[];
 }
 
 /**
@@ -95,12 +96,12 @@ function headOf({ id, correlationid, data }: Envelope): Omit<Story, 'steps'> {
     submissionId: id,
     correlationId: correlationid,
     tenant: data.caller.tenant,
-    row: [first?.resource ?? '', ...(first?.key ?? []).map((cell) => encodeURIComponent(String(cell)))].join('/'),
+    row: rowName(first?.resource ?? '', first?.key ?? []),
     mutations: data.mutations.length,
   };
 }
 
-function accepted({ time, traceparent, data: { caller, mutations } }: Envelope): Step {
+function accepted({ time, traceparent, data: { caller, mutations } }: Envelope): StoryStep {
   const { subject, actor, client, issuer } = caller;
   const who = actor === undefined ? `from ${subject}` : `from ${actor}, acting for ${subject}`;
   const what = mutations.map(({ op, resource, key }) => `${op} ${[resource, ...key.map(String)].join('/')}`).join(', ');
@@ -110,7 +111,7 @@ function accepted({ time, traceparent, data: { caller, mutations } }: Envelope):
 }
 
 /** By the clocks of the brokers: they may differ from the gateway's and the database's. */
-function carriedSteps({ queuedAt, bridgedAt }: Carried = {}): readonly Step[] {
+function carriedSteps({ queuedAt, bridgedAt }: Carried = {}): readonly StoryStep[] {
   return [
     {
       ...(queuedAt === undefined ? {} : { at: queuedAt }),
@@ -127,7 +128,7 @@ function carriedSteps({ queuedAt, bridgedAt }: Carried = {}): readonly Step[] {
 
 const UNKNOWN = 'its time is not recorded';
 
-function stepsOf({ envelope, verdict, committedAt, commit, position, carried }: HistoryRecord): readonly Step[] {
+function stepsOf({ envelope, verdict, committedAt, commit, position, carried }: HistoryRecord): readonly StoryStep[] {
   const { redrive } = envelope.data;
   const { outcome, reason, detail } = verdict;
   const why = [reason, detail].filter((part) => part !== undefined).join(': ');
@@ -151,7 +152,7 @@ function stepsOf({ envelope, verdict, committedAt, commit, position, carried }: 
   ];
 }
 
-function closedStep({ closed }: CommittedEntry): readonly Step[] {
+function closedStep({ closed }: CommittedEntry): readonly StoryStep[] {
   return closed ? [{ at: closed.at, what: 'closed', text: `taken off the list of dead letters by ${closed.by}` }] : [];
 }
 
@@ -168,13 +169,13 @@ function hasReplayed({ spec, progress }: Job, attempts: readonly HistoryRecord[]
   );
 }
 
-function replayedStep({ id, spec, addedAt, endedAt, state }: Job): Step {
+function replayedStep({ id, spec, addedAt, endedAt, state }: Job): StoryStep {
   const { by, into } = spec as ReplaySpec;
   const what = into === undefined ? 'sent to the queue again, which changes no outcome' : 'rebuilt in another database';
   return { at: endedAt ?? addedAt, what: 'replayed', text: `by ${by}, job ${id}, ${state}: ${what}` };
 }
 
-function strandedAt({ id, source, at, reason, detail }: MessageLetter): Step {
+function strandedAt({ id, source, at, reason, detail }: MessageLetter): StoryStep {
   const why = `${reason}${detail === undefined ? '' : `: ${detail}`}`;
   const what = source === 'parked' ? 'parked' : 'not_forwarded';
   return { at, what, text: `${why}; dead letter ${id}. What it says of itself is not verified` };

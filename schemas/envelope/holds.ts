@@ -3,7 +3,7 @@
  * have turns, in the order in which they came; a later write takes the next turn, as a dead letter too.
  */
 import { mutationCost } from '../resource/cost.ts';
-import { type Cell, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
+import { type Cell, COMMIT_TIMESTAMP, type Key, type StoreMutation, type TableDefinition } from '../resource/table.ts';
 import { LEDGER_DAYS, type Turn } from './ledger.ts';
 
 /** One row for each aggregate that waits, gone when its last dead letter is settled. */
@@ -36,21 +36,8 @@ interface HoldState {
 
 /** What reads the holds of a transaction. */
 export interface HoldReader {
-  read(
-    table: TableDefinition,
-    keys: readonly (readonly Cell[])[],
-    columns: readonly string[],
-  ): Promise<readonly (readonly Cell[] | undefined)[]>;
+  read(table: TableDefinition, keys: readonly Key[], columns: readonly string[]): Promise<readonly (readonly Cell[] | undefined)[]>;
 }
-
-type HoldMutation =
-  | {
-      readonly op: 'update' | 'upsert';
-      readonly table: TableDefinition;
-      readonly columns: readonly string[];
-      readonly values: readonly Cell[];
-    }
-  | { readonly op: 'delete'; readonly table: TableDefinition; readonly key: readonly Cell[] };
 
 /** The holds of some aggregates as one transaction finds and leaves them. */
 export class Holds {
@@ -125,11 +112,11 @@ export class Holds {
   }
 
   /** What makes the rows as they are now. */
-  mutations(): readonly HoldMutation[] {
+  mutations(): readonly StoreMutation[] {
     const changed = [...new Set([...this.#found.keys(), ...this.#now.keys()])].filter(
       (aggregate) => this.#now.get(aggregate) !== this.#found.get(aggregate)?.hold,
     );
-    return changed.map((aggregate): HoldMutation => {
+    return changed.map((aggregate): StoreMutation => {
       const hold = this.#now.get(aggregate);
       if (!hold) return { op: 'delete', table: HOLDS, key: [aggregate] };
       const text = JSON.stringify(hold);

@@ -27,6 +27,12 @@ export function signatureOf(parts: SignedParts, signer: Signer): string {
   return `${signer.algorithm};${keyId};${signature.toString('base64url')}`;
 }
 
+/** What `signatureOf` gives, taken apart. Of any other text the parts are such as no verifier takes. */
+export function readSignature(text: string): { readonly algorithm: string; readonly keyId: string; readonly signature: Buffer } {
+  const [algorithm = '', keyId = '', signature = ''] = text.split(';');
+  return { algorithm, keyId, signature: Buffer.from(signature, 'base64url') };
+}
+
 export interface NamedKey {
   readonly id: string;
   readonly key: Uint8Array;

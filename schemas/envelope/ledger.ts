@@ -1,6 +1,6 @@
 /** The ledger: one row for each submission, one history row for each commit, and the packs that could not be opened. */
 import { mutationCost } from '../resource/cost.ts';
-import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type TableDefinition } from '../resource/table.ts';
+import { type Cell, type ColumnType, COMMIT_TIMESTAMP, type RowWrite, type TableDefinition } from '../resource/table.ts';
 import type { Envelope } from './envelope.ts';
 import { correlationMark } from './ids.ts';
 import type { Carried } from './pack.ts';
@@ -113,12 +113,7 @@ export function parkedMutation(pack: {
   readonly detail: string;
   readonly attributes: string;
   readonly body: string;
-}): {
-  readonly op: 'insert';
-  readonly table: TableDefinition;
-  readonly columns: readonly string[];
-  readonly values: readonly Cell[];
-} {
+}): RowWrite {
   const { id, reason, detail, attributes, body } = pack;
   return {
     op: 'insert',
@@ -183,18 +178,11 @@ export interface LedgerWrite {
   readonly turn?: Turn | undefined;
 }
 
-interface LedgerMutation {
-  readonly op: 'insert' | 'update' | 'upsert';
-  readonly table: TableDefinition;
-  readonly columns: readonly string[];
-  readonly values: readonly Cell[];
-}
-
 const LEDGER_COLUMNS = LEDGER.columns.map((c) => c.name);
 const COMMIT_COLUMNS = COMMITS.columns.map((c) => c.name);
 
 /** What one commit writes to the ledger and the history. */
-export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[] {
+export function ledgerMutations(writes: readonly LedgerWrite[]): RowWrite[] {
   const [first] = writes;
   if (!first) return [];
   const key = { commit: first.envelope.id, committedAt: COMMIT_TIMESTAMP };
@@ -206,7 +194,7 @@ export function ledgerMutations(writes: readonly LedgerWrite[]): LedgerMutation[
  * The same for a commit of another database, or some of it, as it was there: with its name and time, and over what earlier
  * ones wrote. `before`: what is here of the same commit; it stays, and the others stand behind it.
  */
-export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[], before: readonly LedgerWrite[] = []): LedgerMutation[] {
+export function recordedMutations(key: CommitName, writes: readonly LedgerWrite[], before: readonly LedgerWrite[] = []): RowWrite[] {
   const rows = writes.map((write, i) => ledgerRow(key, write, before.length + i, 'upsert'));
   return [...rows, historyRow(key, [...before, ...writes], before.length > 0 ? 'upsert' : 'insert')];
 }
@@ -216,12 +204,12 @@ interface CommitName {
   readonly committedAt: string;
 }
 
-function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: LedgerMutation['op']): LedgerMutation {
+function ledgerRow({ commit, committedAt }: CommitName, write: LedgerWrite, position: number, op: RowWrite['op']): RowWrite {
   const entry = JSON.stringify(entryOf(write, commit, position));
   return { op, table: LEDGER, columns: LEDGER_COLUMNS, values: [write.envelope.id, committedAt, entry] };
 }
 
-function historyRow({ commit, committedAt }: CommitName, writes: readonly LedgerWrite[], op: LedgerMutation['op']): LedgerMutation {
+function historyRow({ commit, committedAt }: CommitName, writes: readonly LedgerWrite[], op: RowWrite['op']): RowWrite {
   const refusals = writes.flatMap(({ verdict }, position) => (verdict.outcome === 'applied' ? [] : [{ position, ...verdict }]));
   const values = [
     commit.slice(0, 1),

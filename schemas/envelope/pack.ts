@@ -3,7 +3,7 @@
  * signature. Attributes carry what a hop needs, so that the bridge forwards it unread.
  */
 import { PackError } from '../errors.ts';
-import { type Signer, type Verifier, signatureOf, type SignedParts } from './key-ring.ts';
+import { readSignature, type Signer, type Verifier, signatureOf, type SignedParts } from './key-ring.ts';
 import { checkEnvelope, type Envelope } from './envelope.ts';
 
 /** https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format */
@@ -77,14 +77,14 @@ export function readPackAttributes(attributes: Readonly<Record<string, string>>)
 export function openPack(body: Buffer, attributes: Readonly<Record<string, string>>, verifier: Verifier): Envelope[] {
   const read = readPackAttributes(attributes);
   if (typeof read === 'string') throw new PackError('not_a_pack', `not a pack: ${read}`);
-  const [algorithm, keyId = '', signature = ''] = read.signature.split(';');
+  const { algorithm, keyId, signature } = readSignature(read.signature);
   if (algorithm !== verifier.algorithm) {
     throw new PackError(
       'signature_invalid',
-      `signature algorithm ${algorithm ?? ''} is not ${verifier.algorithm}, which SPANWAY_PACK_SIGNATURE says`,
+      `signature algorithm ${algorithm} is not ${verifier.algorithm}, which SPANWAY_PACK_SIGNATURE says`,
     );
   }
-  switch (verifier.verify(keyId, signedParts(body, read), Buffer.from(signature, 'base64url'))) {
+  switch (verifier.verify(keyId, signedParts(body, read), signature)) {
     case undefined:
       throw new PackError('unknown_key', `signed with key ${keyId}, which is not among the keys: add it to the secret`);
     case false:

@@ -155,6 +155,11 @@ export function escapePointer(name: string): string {
   return name.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
+/** A row by its resource's name and its key, to read by: `orders/o1`. */
+export function rowName(resource: string, key: readonly Cell[]): string {
+  return [resource, ...key.map((cell) => encodeURIComponent(String(cell)))].join('/');
+}
+
 function numberSource(value: unknown): string | undefined {
   if (value instanceof InexactNumber) return value.source;
   return typeof value === 'number' && Number.isFinite(value) ? String(value) : undefined;

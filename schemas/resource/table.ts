@@ -54,6 +54,21 @@ export interface TableDefinition {
   readonly adopted: boolean;
 }
 
+/** The cells of a whole primary key, tenant first. */
+export type Key = readonly Cell[];
+
+/** A change of one row that gives it cells. */
+export interface RowWrite {
+  readonly op: 'insert' | 'update' | 'upsert';
+  readonly table: TableDefinition;
+  readonly columns: readonly string[];
+  /** In the order of `columns`, which hold the whole key. */
+  readonly values: readonly Cell[];
+}
+
+/** A change of one row, as a store takes it. */
+export type StoreMutation = RowWrite | { readonly op: 'delete'; readonly table: TableDefinition; readonly key: Key };
+
 export function columnNamed(table: TableDefinition, name: string): ColumnDefinition {
   const column = table.columns.find((c) => c.name === name);
   if (!column) throw new TypeError(`table ${table.name} has no column ${name}`);

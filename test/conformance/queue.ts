@@ -1,8 +1,9 @@
 /** What every adapter of the queue port must do. */
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { QueueMisuseError } from '../../ports/queue/errors.ts';
-import type { DeadLetter, HoldsDeadLetters, Provisionable, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
+import { PortMisuseError } from '../../ports/errors.ts';
+import type { Provisionable } from '../../ports/adapter.ts';
+import type { DeadLetter, HoldsDeadLetters, Queue, QueueEntry, QueueMessage } from '../../ports/queue/port.ts';
 
 export interface QueueFixture {
   readonly queue: Queue & Provisionable & HoldsDeadLetters;
@@ -166,7 +167,7 @@ export function queueConformance(name: string, make: () => Promise<QueueFixture>
         ['a group of 129 characters', () => [entry('g'.repeat(129), 'x')]],
         ['eleven attributes', () => [entry('g', 'x', Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`a${n}`, 'x'])))]],
       ])('refuses %s, and sends nothing of it', async (_, entries) => {
-        await expect(queue.send(entries())).rejects.toBeInstanceOf(QueueMisuseError);
+        await expect(queue.send(entries())).rejects.toBeInstanceOf(PortMisuseError);
         await sendAll(entry('other', 'sentinel'));
         expect(bodies(await receive())).toEqual(['sentinel']);
       });

@@ -1,6 +1,6 @@
 /** What every adapter of the topic port must do. */
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { TopicMisuseError } from '../../ports/topic/errors.ts';
+import { PortMisuseError } from '../../ports/errors.ts';
 import type { Delivery, Publisher, Subscriber, SubscriberLimits, Topic, TopicMessage } from '../../ports/topic/port.ts';
 
 export interface TopicFixture {
@@ -162,7 +162,7 @@ export function topicConformance(name: string, make: () => Promise<TopicFixture>
         ['an attribute over the limit', () => [message('x', { a: 'x'.repeat(publisher.capabilities.maxAttributeBytes + 1) })]],
         ['a message with neither data nor attributes', () => [message('')]],
       ])('is refused where it is %s, and nothing of it is sent', async (_, refused) => {
-        await expect(publisher.publish('k', [message('first'), ...refused()])).rejects.toBeInstanceOf(TopicMisuseError);
+        await expect(publisher.publish('k', [message('first'), ...refused()])).rejects.toBeInstanceOf(PortMisuseError);
         await publisher.publish('k', messages('sentinel'));
         const { inbox } = subscribe();
         await inbox.count(1);

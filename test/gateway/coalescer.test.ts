@@ -2,7 +2,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { StoreError } from '../../ports/errors.ts';
 import type { AsOf, Key, KeyedRow, ReadOptions } from '../../ports/store/port.ts';
-import { Coalescer } from '../../producers/gateway/reads/coalescer.ts';
+import { Coalescer, type ReadRow } from '../../producers/gateway/reads/coalescer.ts';
 import orders from '../../schemas/orders.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { TableDefinition } from '../../schemas/resource/table.ts';
@@ -94,13 +94,35 @@ describe('reads of single rows', () => {
     expect((await Promise.all(reads)).map(customer)).toEqual(['a', 'b', 'a', 'c', 'd']);
   });
 
-  it('of another freshness go by themselves', async () => {
+  it('that allow staleness go apart from strong ones, as fresh as the strictest of them asks for', async () => {
     const { store, coalescer } = await held();
-    const reads = [0, 5000, 0, 9000].map((staleness) => coalescer.read(table, ['t', 'a'], staleness));
+    const reads = [0, 9000, 5000, 0, 7000].map((staleness) => coalescer.read(table, ['t', 'a'], staleness));
+    reads.push(coalescer.read(table, ['t', 'b'], 6000));
     await turn();
-    expect(store.reads.map(({ options }) => options.freshness)).toEqual(['strong', { maxStalenessMs: 5000 }, { maxStalenessMs: 9000 }]);
+    expect(store.reads.map(({ keys, options }) => [keys.length, options.freshness])).toEqual([
+      [1, 'strong'],
+      [2, { maxStalenessMs: 5000 }],
+    ]);
     for (const { go } of store.reads) go();
-    expect((await Promise.all(reads)).map(customer)).toEqual(['a', 'a', 'a', 'a']);
+    expect((await Promise.all(reads)).map(customer)).toEqual(['a', 'a', 'a', 'a', 'a', 'b']);
+  });
+
+  it('are no more at once than may be, however many freshnesses their callers think of', async () => {
+    const { store, coalescer } = await held(2);
+    const reads: Promise<ReadRow>[] = [];
+    for (let staleness = 500; staleness > 0; staleness -= 1) {
+      reads.push(coalescer.read(table, ['t', 'a'], staleness));
+      if (staleness % 50 === 0) await turn();
+    }
+    await turn();
+    expect(store.reads.map(({ options }) => options.freshness)).toEqual([{ maxStalenessMs: 500 }, { maxStalenessMs: 450 }]);
+    for (const { go } of store.reads) go();
+    await expect.poll(() => store.reads.length).toBe(3);
+    // Each gets what is as fresh as it asked for.
+    expect(store.reads[2]?.options.freshness).toEqual({ maxStalenessMs: 1 });
+    store.reads[2]?.go();
+    expect(new Set((await Promise.all(reads)).map(customer))).toEqual(new Set(['a']));
+    expect(store.reads).toHaveLength(3);
   });
 
   it('do not fail for what another one asks', async () => {

@@ -1,13 +1,14 @@
 import { generateKeyPair, SignJWT } from 'jose';
-import type { InjectOptions } from 'fastify';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { StoreError } from '../../ports/errors.ts';
 import { ledgerMutations } from '../../schemas/envelope/ledger.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { COMMIT_TIMESTAMP } from '../../schemas/resource/table.ts';
 import { boundCache } from '../fixtures/caches.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
-import { resources } from '../fixtures/stores.ts';
+import { bound } from '../fixtures/queues.ts';
+import { FaultyStore, resources } from '../fixtures/stores.ts';
 
 interface Problem {
   type: string;
@@ -402,6 +403,57 @@ describe('health', () => {
   it('needs no token', async () => {
     expect((await gateway.app.inject('/healthz')).statusCode).toBe(200);
     expect((await gateway.app.inject('/readyz')).json()).toEqual({ status: 'ready', checks: { queue: 'ok', store: 'ok' } });
+  });
+
+  it('asks the queue and the store once for all who ask at about the same time, and says which does not answer, the log why', async () => {
+    const pinged = { queue: 0, store: 0 };
+    let queueSays = Promise.withResolvers<undefined>();
+    const logged: Record<string, unknown>[] = [];
+    const asked = await startTestGateway({
+      queue: (queue) => ({
+        ...bound(queue),
+        ping() {
+          pinged.queue += 1;
+          return queueSays.promise;
+        },
+      }),
+      store: (store) => {
+        const counted = new FaultyStore(store);
+        counted.ping = () => {
+          pinged.store += 1;
+          return store.ping();
+        };
+        return counted;
+      },
+      onLog: (line) => logged.push(line),
+    });
+    onTestFinished(() => asked.close());
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const look = (): Promise<LightMyRequestResponse> => asked.app.inject('/readyz');
+
+    const together = Array.from({ length: 100 }, look);
+    await expect.poll(() => pinged).toEqual({ queue: 1, store: 1 });
+    together.push(look());
+    queueSays.reject(new Error('the queue at 10.0.0.1 is away'));
+    const down = { status: 'unavailable', checks: { queue: 'failed', store: 'ok' } };
+    for (const response of await Promise.all(together)) expect([response.statusCode, response.json()]).toEqual([503, down]);
+    queueSays = Promise.withResolvers();
+    expect((await look()).json()).toEqual(down);
+    expect(pinged).toEqual({ queue: 1, store: 1 });
+
+    vi.advanceTimersByTime(1000);
+    const late = look();
+    await expect.poll(() => pinged).toEqual({ queue: 2, store: 2 });
+    vi.advanceTimersByTime(2000);
+    expect((await late).json()).toEqual({ status: 'unavailable', checks: { queue: 'no answer in 2000 ms', store: 'ok' } });
+    vi.advanceTimersByTime(1000);
+    queueSays.resolve(undefined);
+    expect((await look()).json()).toEqual({ status: 'ready', checks: { queue: 'ok', store: 'ok' } });
+    expect(logged.filter(({ check }) => check !== undefined)).toMatchObject([
+      { check: 'queue', err: { message: 'the queue at 10.0.0.1 is away' } },
+      { check: 'queue', msg: 'a readiness check had no answer in 2000 ms' },
+    ]);
   });
 });
 

@@ -1,12 +1,16 @@
 /** The OpenAPI document: valid, whole, and true of what a gateway answers. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { type IncomingMessage, request as send } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import type { InjectOptions, LightMyRequestResponse } from 'fastify';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { describeGateway } from '../../producers/gateway/openapi.ts';
 import { PROBLEM_TYPES } from '../../producers/gateway/problems.ts';
 import { ledgerMutations } from '../../schemas/envelope/ledger.ts';
@@ -397,6 +401,24 @@ describe('a gateway', () => {
       const response = await gateway.app.inject(url);
       expect([url, response.statusCode, response.json<{ type: string }>().type]).toEqual([url, 404, '/problems/unknown_route']);
     }
+  });
+
+  it("refuses what the files of the page cannot answer as the request's fault, and logs no error", async () => {
+    const logged: Record<string, unknown>[] = [];
+    const served = await startTestGateway({ onLog: (line) => logged.push(line) });
+    onTestFinished(() => served.close());
+    await served.app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = served.app.server.address() as AddressInfo;
+    /** Of the path as it is written here: an URL would be made shorter first. */
+    const answer = async (path: string, headers: Record<string, string> = {}): Promise<[status: number | undefined, type: string]> => {
+      const [response] = (await once(send({ port, path, headers, agent: false }).end(), 'response')) as [IncomingMessage];
+      return [response.statusCode, ((await json(response)) as { type: string }).type];
+    };
+    for (const path of ['../../package.json', 'a/../index.css', '%2e%2e/%2e%2e/package.json', '%00', '.', '/etc/passwd', 'k'.repeat(5000)])
+      expect([path, await answer(`/docs/static/${path}`)]).toEqual([path, [404, '/problems/unknown_route']]);
+    for (const headers of [{ range: 'bytes=abc' }, { range: 'bytes=999999-' }, { 'if-match': '"x"' }])
+      expect([headers, await answer('/docs/static/index.css', headers)]).toEqual([headers, [400, '/problems/invalid_parameter']]);
+    expect(logged.filter(({ level }) => Number(level) >= 50)).toEqual([]);
   });
 
   it('follows the resource files', async () => {

@@ -164,6 +164,24 @@ describe('a row', () => {
   });
 });
 
+describe('policy, of a row', () => {
+  it('has no ETag, and no 304, for a caller who may not read the version', async () => {
+    const shown = await get('/v1/rooms/first/1');
+    const etag = String(shown.headers['etag']);
+    expect(etag).toBe(`"${String(shown.json<Record<string, unknown>>()['updatedAt'])}"`);
+    for (const method of ['GET', 'HEAD'] as const)
+      for (const tags of [etag, '*']) {
+        const authorization = `Bearer ${await gateway.token({ scopes: ['rooms:guest'] })}`;
+        const headers = { authorization, 'if-none-match': tags };
+        const hidden = await gateway.app.inject({ method, url: '/v1/rooms/first/1', headers });
+        expect([hidden.statusCode, hidden.headers['etag']]).toEqual([200, undefined]);
+        if (method === 'GET') expect(hidden.json()).toEqual({ floor: 'first', room: 1, kind: 'single', area: 10 });
+      }
+    const asked = await get('/v1/rooms/first/1?fields=kind', { headers: { 'if-none-match': etag } });
+    expect([asked.statusCode, asked.headers['etag']]).toEqual([304, etag]);
+  });
+});
+
 describe('a list', () => {
   const ids = async (url: string): Promise<unknown[]> => (await page(url)).items.map((item) => item['orderId']);
 

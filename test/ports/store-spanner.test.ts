@@ -2,13 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { openStore } from '../../ports/store/index.ts';
 import { fromRaw } from '../../ports/store/spanner-cells.ts';
-import { makeClient, parseSpannerUrl } from '../../ports/store/spanner-config.ts';
+import { makeClient, readSpannerUrl } from '../../ports/store/spanner-config.ts';
 import { isInvalidMutationKey, isSessionNotFound, spannerStoreError } from '../../ports/store/spanner-errors.ts';
 import { failureOf } from '../conformance/store-tables.ts';
 
 describe('the spanner URL', () => {
   it('names project, instance and database, and may name an emulator and deadlines', () => {
-    expect(parseSpannerUrl(new URL('spanner://my-project/main/app-db'))).toEqual({
+    expect(readSpannerUrl(new URL('spanner://my-project/main/app-db'))).toEqual({
       project: 'my-project',
       instance: 'main',
       database: 'app-db',
@@ -16,7 +16,7 @@ describe('the spanner URL', () => {
       transactionTimeoutMs: 60_000,
     });
     const url = new URL('spanner://p/i/db?emulator=127.0.0.1:9010&timeoutMs=500&transactionTimeoutMs=1000');
-    expect(parseSpannerUrl(url)).toMatchObject({ emulator: '127.0.0.1:9010', timeoutMs: 500, transactionTimeoutMs: 1000 });
+    expect(readSpannerUrl(url)).toMatchObject({ emulator: '127.0.0.1:9010', timeoutMs: 500, transactionTimeoutMs: 1000 });
   });
 
   it.each([
@@ -28,7 +28,7 @@ describe('the spanner URL', () => {
     ['spanner://p/i/db?timeoutMs=soon', 'timeoutMs is soon, not from 100 to 600000'],
     ['spanner://p/i/db?timeout=5', 'there is no option timeout'],
   ])('is refused when it is %s', (url, reason) => {
-    expect(() => parseSpannerUrl(new URL(url))).toThrow(reason);
+    expect(() => readSpannerUrl(new URL(url))).toThrow(reason);
   });
 
   it('leaves the environment as it was', async () => {
@@ -42,7 +42,7 @@ describe('the spanner URL', () => {
   it('must name the emulator that the environment names', () => {
     process.env['SPANNER_EMULATOR_HOST'] = 'localhost:9010';
     try {
-      expect(() => makeClient(parseSpannerUrl(new URL('spanner://p/i/db')))).toThrow('add ?emulator=localhost:9010');
+      expect(() => makeClient(readSpannerUrl(new URL('spanner://p/i/db')))).toThrow('add ?emulator=localhost:9010');
     } finally {
       delete process.env['SPANNER_EMULATOR_HOST'];
     }

@@ -1,5 +1,6 @@
 import canonicalize from 'canonicalize';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseBody } from '../../producers/gateway/body.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
 import { JSON_CASES } from './json-cases.ts';
 
@@ -96,6 +97,16 @@ describe('what is JSON and refused', () => {
   ])('%s', async (_what, body, error) => {
     expect(await put('/v1/all-types/x', body)).toMatchObject({ ...INVALID, errors: [error] });
     expect(await documentsQueued()).toEqual([]);
+  });
+
+  it.each([
+    ['plain', 'x'],
+    ['escapes', '\\\\'],
+    ['quotes', '\\"'],
+  ])('a name twice beside a string of 12 MB of %s', (_what, characters) => {
+    const body = Buffer.from(`{"text":"${characters.repeat(12_000_000 / characters.length)}","a":1,"a":2}`);
+    const refusal = { problems: [{ pointer: '/a', rule: 'uniqueNames', message: 'is there twice in its object' }] };
+    expect(() => parseBody(body, 10)).toThrow(expect.objectContaining(refusal));
   });
 
   it('NUL in the key of a path', async () => {

@@ -1,4 +1,5 @@
 /** More than the gateway can take: what it takes is bounded in time and applied, and what it does not take is told so. */
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -187,6 +188,37 @@ describe('a request that does not arrive', () => {
     const [line = '', ...rest] = (await text(socket)).split('\r\n');
     expect(line).toBe('HTTP/1.1 408 Request Timeout');
     expect(JSON.parse(rest.at(-1) ?? '')).toMatchObject({ type: '/problems/invalid_parameter', status: 408 });
+  });
+});
+
+describe('a connection on which no byte moves', () => {
+  it('is closed where its client sends requests and reads no answer, and makes room for others', async () => {
+    const logged: Record<string, unknown>[] = [];
+    const gateway = await start({ settings: { stalledAfterMs: 500, maxConnections: 3 }, onLog: (line) => logged.push(line) });
+    const { server } = gateway.app;
+    const closed: Promise<unknown>[] = [];
+    server.on('connection', (socket) => closed.push(once(socket, 'close')));
+    const { port } = server.address() as AddressInfo;
+    const large = 'GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(500);
+    for (let i = 0; i < 3; i += 1) {
+      const socket = connect(port, '127.0.0.1').pause();
+      // It may be told of the end while it sends.
+      socket.on('error', () => undefined);
+      onTestFinished(() => void socket.destroy());
+      socket.write(large);
+    }
+    await expect.poll(() => closed.length).toBe(3);
+    await Promise.all(closed);
+    expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200);
+    expect(logged.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+  });
+
+  it('is kept for as long as a request may wait', async () => {
+    const settings = { maxWaitSeconds: 600, acceptTimeoutMs: 60_000, readTimeoutMs: 5000 };
+    const gateway = await start({ settings });
+    expect(gateway.app.server.timeout).toBeGreaterThan(600_000 + 2 * 60_000 + 5000);
+    const late = await start({ settings: { requestTimeoutSeconds: 600 } });
+    expect(late.app.server.timeout).toBeGreaterThan(600_000);
   });
 });
 

@@ -177,11 +177,14 @@ const oddTarget = fc.oneof(
     '/problems/validation',
     '/problems/__proto__',
     '/problems/%zz',
+    '/docs/static/../../package.json',
+    '/docs/static/%00',
     '/v1/submissions',
     '/v1/__proto__/x',
   ),
   fc.array(segment, { maxLength: 5 }).map((segments) => `/v1/${segments.join('/')}`),
   targetText.map((text) => `/${text}`),
+  targetText.map((text) => `/docs/static/${text}`),
 );
 
 const headerValue = fc.string({ unit: fc.integer({ min: 0x20, max: 0xff }).map((code) => String.fromCharCode(code)), maxLength: 60 });

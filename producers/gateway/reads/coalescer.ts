@@ -1,14 +1,15 @@
 /**
- * Reads of single rows, gathered: those of one table and freshness that come while others are under way leave
- * together as one read of many keys, each key once. Where nothing is under way a read leaves at once, with those that
- * arrived in the same turn of the event loop.
+ * Reads of single rows, gathered: those of one table that come while others are under way leave together as one read of
+ * many keys, each key once. Where nothing is under way a read leaves at once, with those that arrived in the same turn of
+ * the event loop. Strong reads and those that allow staleness go apart; of the latter, a read is as fresh as the
+ * strictest of those in it asks for. So however many bounds callers think of, they make no more reads.
  */
 import { StoreError } from '../../../ports/errors.ts';
 import type { Freshness, Key, KeyedRow, Store } from '../../../ports/store/port.ts';
 import type { TableDefinition } from '../../../schemas/resource/table.ts';
 
 export interface CoalescerSettings {
-  /** Reads of one table and freshness under way at once. */
+  /** Reads of one table under way at once, of the strong ones and of those that allow staleness each. */
   readonly maxReads: number;
   /** Keys of one read. */
   readonly maxReadKeys: number;
@@ -25,13 +26,14 @@ export interface ReadRow {
 
 interface Waiting {
   readonly key: Key;
+  /** The least that one of its callers allows; 0: strong. */
+  maxStalenessMs: number;
   readonly resolve: ((row: ReadRow) => void)[];
   readonly reject: ((error: unknown) => void)[];
 }
 
 interface Group {
   readonly table: TableDefinition;
-  readonly freshness: Freshness;
   /** By the key's text. */
   waiting: Map<string, Waiting>;
   underWay: number;
@@ -41,7 +43,7 @@ interface Group {
 export class Coalescer {
   readonly #store: Store;
   readonly #settings: CoalescerSettings;
-  readonly #groups = new WeakMap<TableDefinition, Map<number, Group>>();
+  readonly #groups = new WeakMap<TableDefinition, { readonly strong: Group; readonly stale: Group }>();
 
   constructor(store: Store, settings: CoalescerSettings) {
     this.#store = store;
@@ -52,27 +54,27 @@ export class Coalescer {
   read(table: TableDefinition, key: Key, maxStalenessMs: number): Promise<ReadRow> {
     const group = this.#group(table, maxStalenessMs);
     const text = JSON.stringify(key);
-    const waiting = group.waiting.get(text) ?? { key, resolve: [], reject: [] };
-    group.waiting.set(text, waiting);
+    let waiting = group.waiting.get(text);
+    if (!waiting) group.waiting.set(text, (waiting = { key, maxStalenessMs, resolve: [], reject: [] }));
+    else if (maxStalenessMs < waiting.maxStalenessMs) waiting.maxStalenessMs = maxStalenessMs;
     if (!group.isDue && group.underWay < this.#settings.maxReads) {
       group.isDue = true;
       setImmediate(() => this.#leave(group));
     }
-    return new Promise((resolve, reject) => {
-      waiting.resolve.push(resolve);
-      waiting.reject.push(reject);
+    const { resolve, reject } = waiting;
+    return new Promise((onRow, onError) => {
+      resolve.push(onRow);
+      reject.push(onError);
     });
   }
 
   #group(table: TableDefinition, maxStalenessMs: number): Group {
-    const groups = this.#groups.get(table) ?? new Map<number, Group>();
-    this.#groups.set(table, groups);
-    const known = groups.get(maxStalenessMs);
-    if (known) return known;
-    const freshness = maxStalenessMs === 0 ? ('strong' as const) : { maxStalenessMs };
-    const group: Group = { table, freshness, waiting: new Map(), underWay: 0, isDue: false };
-    groups.set(maxStalenessMs, group);
-    return group;
+    let groups = this.#groups.get(table);
+    if (!groups) {
+      const empty = (): Group => ({ table, waiting: new Map(), underWay: 0, isDue: false });
+      this.#groups.set(table, (groups = { strong: empty(), stale: empty() }));
+    }
+    return maxStalenessMs === 0 ? groups.strong : groups.stale;
   }
 
   #leave(group: Group): void {
@@ -82,17 +84,16 @@ export class Coalescer {
       if (batch.length === group.waiting.size) group.waiting = new Map();
       else for (const key of [...group.waiting.keys()].slice(0, batch.length)) group.waiting.delete(key);
       group.underWay += 1;
-      void this.#read(group, batch).finally(() => {
+      void this.#read(group.table, batch).finally(() => {
         group.underWay -= 1;
-        // Freshness is the caller's choice, so groups are many, and are not kept.
-        if (group.underWay === 0 && group.waiting.size === 0) this.#forget(group);
-        else this.#leave(group);
+        this.#leave(group);
       });
     }
   }
 
-  async #read(group: Group, batch: readonly Waiting[]): Promise<void> {
-    const { table, freshness } = group;
+  async #read(table: TableDefinition, batch: readonly Waiting[]): Promise<void> {
+    const maxStalenessMs = batch.reduce((least, waiting) => Math.min(least, waiting.maxStalenessMs), Infinity);
+    const freshness: Freshness = maxStalenessMs === 0 ? 'strong' : { maxStalenessMs };
     const columns = table.columns.map((column) => column.name);
     const leftMs = Date.now();
     try {
@@ -107,15 +108,10 @@ export class Coalescer {
     } catch (error) {
       // What one caller asks for must not fail the others' reads.
       if (batch.length > 1 && !(error instanceof StoreError && error.failure === 'transient')) {
-        await Promise.all(batch.map((one) => this.#read(group, [one])));
+        await Promise.all(batch.map((one) => this.#read(table, [one])));
         return;
       }
       for (const { reject } of batch) for (const settle of reject) settle(error);
     }
-  }
-
-  #forget(group: Group): void {
-    const groups = this.#groups.get(group.table);
-    for (const [staleness, known] of groups ?? []) if (known === group && !group.isDue) groups?.delete(staleness);
   }
 }

@@ -2,6 +2,7 @@
 import type { AsOf, Freshness, Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { Grant } from '../../../schemas/resource/access.ts';
+import { rowName } from '../../../schemas/resource/cells.ts';
 import type { RegisteredResource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { RequestError } from '../errors.ts';
@@ -132,7 +133,7 @@ export class Lists {
     const shown = children.map(({ resource: child, grant }, i) => {
       const all = found?.children[i] ?? [];
       if (all.length > maxPageRows) {
-        const list = ['/v1', child.name, ...key.map((cell) => encodeURIComponent(String(cell)))].join('/');
+        const list = `/v1/${rowName(child.name, key)}`;
         throw new RequestError('too_large', `the row has more than ${maxPageRows} ${child.name}; list them at ${list}`);
       }
       return [child.name, all.flatMap((cells) => visible(child, grant, cells))] as const;

@@ -6,13 +6,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Store } from '../../../ports/store/port.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
+import { rowName } from '../../../schemas/resource/cells.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { type Decision, logAllowed, logsAllowed } from '../decisions.ts';
 import type { Background } from '../background.ts';
 import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';
-import { keySegments, resourceNamed, rowName, type RowRoute } from '../paths.ts';
+import { keySegments, resourceNamed, type RowRoute } from '../paths.ts';
 import { authorize, authorizeRead } from '../policy.ts';
 import type { Statuses } from '../statuses.ts';
 import { outcomeOf } from './after.ts';
@@ -113,7 +114,7 @@ export function readRoutes(
     const decisionOn = (of: RegisteredResource, found: number): Decision => ({
       action: 'read',
       resource: of.name,
-      row: rowName(resource, key),
+      row: rowName(resource.name, key),
       rows: found,
     });
     const logRead = (of: RegisteredResource, rows: number): void => {
@@ -129,7 +130,11 @@ export function readRoutes(
       // Of the children the row's version says nothing, so there is no ETag.
       return { ...shownRow(found.row, { resource, readable: fields, wanted }), ...found.children };
     }
-    const { text, version, readTimestamp, currentAtMs, fromCache, entry } = await rows.read(resource, tenant, key, consistency);
+    const found = await rows.read(resource, tenant, key, consistency);
+    const { text, readTimestamp, currentAtMs, fromCache, entry } = found;
+    // A field as any other: who may not read it is not told of it by the ETag either.
+    const isVersionShown = !fields || (resource.version !== undefined && fields.has(resource.version.name));
+    const version = isVersionShown ? found.version : undefined;
     const headers = {
       'read-timestamp': readTimestamp,
       ...(resource.cache ? { 'cache-status': CACHE_STATUS[fromCache ?? 'none'] } : {}),
@@ -166,7 +171,7 @@ export function readRoutes(
     await waitFor(request, consistency);
     const found = await lists.byKeys(access, keys, consistency);
     const rows = found.rows.filter((row) => row !== undefined).length;
-    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource, keys[0] ?? []), rows }, 'read');
+    logAllowed(request, { action: 'read', resource: resource.name, row: rowName(resource.name, keys[0] ?? []), rows }, 'read');
     void reply.header('read-timestamp', found.readTimestamp);
     const items = views.map((view, i) => {
       const cells = found.rows[i];

@@ -1,6 +1,6 @@
 /** A seal: what an interval of history held when it was closed, signed, and chained to the seal before. */
 import type { AsOf, Store, StoreMutation } from '../../../ports/store/port.ts';
-import { type Signer, type Verifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
+import { readSignature, type Signer, type Verifier, signatureOf, type SignedParts } from '../../../schemas/envelope/key-ring.ts';
 import { SEALS } from '../../../schemas/envelope/seals.ts';
 import { timestampOf } from '../../../schemas/resource/cells.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
@@ -94,10 +94,9 @@ export class Interval {
 /** Why a seal is not as it was made; undefined where it is. Its entries are compared with its root apart. */
 export function faultOf({ seal, hash, signature }: SealRecord, verifier: Verifier): string | undefined {
   if (hashOf(seal) !== hash) return 'its hash is not that of its content';
-  const [algorithm, keyId = '', bytes = ''] = signature.split(';');
-  if (algorithm !== verifier.algorithm)
-    return `it is signed with ${algorithm ?? ''}, and SPANWAY_PACK_SIGNATURE says ${verifier.algorithm}`;
-  switch (verifier.verify(keyId, partsOf(seal), Buffer.from(bytes, 'base64url'))) {
+  const { algorithm, keyId, signature: bytes } = readSignature(signature);
+  if (algorithm !== verifier.algorithm) return `it is signed with ${algorithm}, and SPANWAY_PACK_SIGNATURE says ${verifier.algorithm}`;
+  switch (verifier.verify(keyId, partsOf(seal), bytes)) {
     case undefined:
       return `it is signed with key ${keyId}, which is not among the keys: the secret must keep the lines of the keys that signed before`;
     case false:

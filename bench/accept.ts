@@ -4,19 +4,17 @@
  * of its own, the load generator another. Then, with the bridge at work too, how many requests SQS gets.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs';
 import type { JWK } from 'jose';
 import { ownSecrets } from '../test/fixtures/real-adapters.ts';
 import { Client, type Command, prepareRoles } from '../test/fixtures/stacks.ts';
 import { queueDrained, sqsClient } from './parts/bridge-servers.ts';
-import { httpLoad } from './parts/http-load.ts';
+import { inFolder } from './parts/folder.ts';
+import { accepted, ready } from './parts/gateway.ts';
 import { percentile, rate, ratioInTurns } from './parts/measure.ts';
 import type { Results } from './run.ts';
 
@@ -28,13 +26,15 @@ const RUNS = 5;
 const REQUESTS = { gateway: 12_000, noQueue: 12_000, handWritten: 3_000 };
 const COUNTED = 20_000;
 const COUNTED_CALLS = ['AmazonSQS.SendMessageBatch', 'AmazonSQS.ReceiveMessage', 'AmazonSQS.DeleteMessageBatch'];
-const LOOK_MS = 50;
 
 type Server = keyof typeof REQUESTS;
 const SERVERS = Object.keys(REQUESTS) as Server[];
 
-export async function bench(say: (line: string) => void): Promise<Results> {
-  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
+export function bench(say: (line: string) => void): Promise<Results> {
+  return inFolder((folder) => measure(say, folder));
+}
+
+async function measure(say: (line: string) => void, folder: string): Promise<Results> {
   const children: ChildProcess[] = [];
   const roles: Command[] = [];
   /** A part as a process; it sends its URL once it listens. */
@@ -51,7 +51,7 @@ export async function bench(say: (line: string) => void): Promise<Results> {
     const { url, start } = await prepareRoles(folder, { ...ownSecrets(), SPANWAY_QUEUE: queue, SPANWAY_LOG_LEVEL: 'warn' });
     for (const name of ['issuer', 'gateway'] as const) roles.push(start(name));
     const caller = new Client(url, folder);
-    while (!(await caller.call('GET', '/readyz').catch(() => undefined))) await sleep(LOOK_MS);
+    await ready(caller, roles);
     const { d: _private, ...key } = JSON.parse(await readFile(join(folder, 'development-issuer.json'), 'utf8')) as JWK;
     const client = sqsClient(queueUrl);
     const urls: Record<Server, string> = {
@@ -59,12 +59,14 @@ export async function bench(say: (line: string) => void): Promise<Results> {
       noQueue: await child('accept-by-hand', JSON.stringify(key)),
       handWritten: await child('accept-by-hand', JSON.stringify(key), queueUrl),
     };
-    const headers = { authorization: `Bearer ${await caller.token()}`, 'content-type': 'application/json' };
+    const token = await caller.token();
     // Turn by turn, so that what else the machine does meets all of them.
     const perSecond: Record<Server, number[]> = { gateway: [], noQueue: [], handWritten: [] };
     for (let run = 1 - WARM_UPS; run <= RUNS; run += 1) {
       for (const server of SERVERS) {
-        const measured = await rate(REQUESTS[server], () => accepted(urls[server], CONNECTIONS, REQUESTS[server], headers));
+        const measured = await rate(REQUESTS[server], () =>
+          accepted(urls[server], { token, connections: CONNECTIONS, amount: REQUESTS[server] }),
+        );
         if (run > 0) perSecond[server].push(measured);
         await client.send(new PurgeQueueCommand({ QueueUrl: queueUrl }));
       }
@@ -74,7 +76,7 @@ export async function bench(say: (line: string) => void): Promise<Results> {
     const against = (server: Server): number => ratioInTurns(perSecond.gateway, perSecond[server]);
     roles.push(start('bridge'));
     const before = await callsOf(sqs);
-    await accepted(url, COUNTED_CONNECTIONS, COUNTED, headers);
+    await accepted(url, { token, connections: COUNTED_CONNECTIONS, amount: COUNTED });
     await queueDrained(queue);
     const after = await callsOf(sqs);
     const per1000 = COUNTED_CALLS.map((call) => ((after[call] ?? 0) - (before[call] ?? 0)) / (COUNTED / 1000));
@@ -87,15 +89,7 @@ export async function bench(say: (line: string) => void): Promise<Results> {
   } finally {
     for (const role of roles.reverse()) await role.stop();
     for (const process of children) process.kill();
-    await rm(folder, { recursive: true, force: true });
   }
-}
-
-async function accepted(url: string, connections: number, amount: number, headers: Record<string, string>): Promise<void> {
-  const body = JSON.stringify({ customer: 'customer-1', status: 'open', total: '12.50' });
-  const request = () => ({ method: 'PUT', path: `/v1/orders/${randomUUID()}`, headers, body });
-  const statuses = await httpLoad({ url, connections, amount, request });
-  if (statuses.get(202) !== amount) throw new Error(`not all of ${amount} were accepted: ${JSON.stringify([...statuses])}`);
 }
 
 /** By `AmazonSQS.NAME`. */

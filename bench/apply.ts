@@ -16,10 +16,11 @@ import { envelopeText } from '../schemas/envelope/pack.ts';
 import { preparedStore, spannerUrl } from '../test/fixtures/stores.ts';
 import { percentile, rate } from './parts/measure.ts';
 import { benchResources, itemEnvelope, items, packsOf, PreparedSubscriber, ring } from './parts/packs.ts';
+import { backoff, defaults } from './parts/settings.ts';
 import type { Results } from './run.ts';
 
 const SUBMISSIONS = 10_000;
-const BATCH = 500;
+const BATCH = defaults.maxBatchCount;
 const BY_HAND = 400;
 const RUNS = 3;
 
@@ -112,17 +113,12 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
         throw error;
       },
       settings: {
+        ...defaults,
+        // As the role has it on the emulator.
         parallelism: 1,
-        maxBatchCount: BATCH,
-        maxBatchBytes: 4_194_304,
-        maxBatchMutations: 40_000,
-        lingerMs: 2,
-        maxOutstandingMessages: 1000,
-        maxOutstandingBytes: 67_108_864,
-        maxAttempts: 5,
-        keyPatienceMs: 0,
-        backoff: { minMs: 50, maxMs: 10_000 },
-        stopMs: 10_000,
+        backoff,
+        keyPatienceMs: defaults.keyPatienceSeconds * 1000,
+        stopMs: defaults.stopSeconds * 1000,
       },
     });
     await subscriber.drained;

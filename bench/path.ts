@@ -4,16 +4,15 @@
  * a second, against the slowest of the hops (gateway to SQS, SQS to Pub/Sub, Pub/Sub to Spanner) doing its part alone.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startLocalServers } from '../cli/local-servers/index.ts';
-import { type DatabaseReader, openDatabase } from '../test/chaos/database.ts';
+import { type DatabaseReader, openDatabase } from '../test/fixtures/database.ts';
 import { realAdapters } from '../test/fixtures/real-adapters.ts';
 import { Client, type Command, prepareRoles, type RoleName, type Stack, startDev } from '../test/fixtures/stacks.ts';
 import { queueDrained } from './parts/bridge-servers.ts';
-import { httpLoad } from './parts/http-load.ts';
+import { inFolder } from './parts/folder.ts';
+import { accepted, ready } from './parts/gateway.ts';
 import { percentile, rate } from './parts/measure.ts';
 import type { Results } from './run.ts';
 
@@ -34,15 +33,6 @@ export async function bench(say: (line: string) => void): Promise<Results> {
   const embedded = await inFolder((folder) => measureEmbedded(say, folder));
   const real = await inFolder((folder) => measureReal(say, folder));
   return { figures: { ...embedded, ...real?.figures }, ratios: { ...real?.ratios } };
-}
-
-async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
-  try {
-    return await work(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 async function measureEmbedded(say: (line: string) => void, folder: string): Promise<Results['figures']> {
@@ -78,7 +68,7 @@ async function measureReal(say: (line: string) => void, folder: string): Promise
     const ledger = openDatabase(env['SPANWAY_STORE'] ?? '');
     database = ledger;
     for (const name of ['issuer', 'applier', 'bridge', 'gateway'] as const) running.set(name, start(name));
-    while (!(await client.call('GET', '/readyz').catch(() => undefined))) await sleep(LOOK_MS);
+    await ready(client, [...running.values()]);
     await wholePath(client, ledger, REAL_WARM_UP);
     const whole = await wholePath(client, ledger, REAL_SUBMISSIONS);
     // The others stand still meanwhile.
@@ -86,7 +76,7 @@ async function measureReal(say: (line: string) => void, folder: string): Promise
     send('SIGSTOP', 'bridge');
     send('SIGSTOP', 'applier');
     const before = await ledger.ledgerCount();
-    const gateway = await rate(REAL_SUBMISSIONS, () => accepted(client, REAL_SUBMISSIONS));
+    const gateway = await rate(REAL_SUBMISSIONS, () => acceptedBy(client, REAL_SUBMISSIONS));
     send('SIGCONT', 'bridge');
     const bridge = await rate(REAL_SUBMISSIONS, () => queueDrained(env['SPANWAY_QUEUE'] ?? ''));
     send('SIGCONT', 'applier');
@@ -106,22 +96,13 @@ async function measureReal(say: (line: string) => void, folder: string): Promise
 async function wholePath(client: Client, database: DatabaseReader, amount: number): Promise<number> {
   const before = await database.ledgerCount();
   return rate(amount, async () => {
-    await accepted(client, amount);
+    await acceptedBy(client, amount);
     await applied(database, before + amount);
   });
 }
 
-/** Every submission upserts a row of its own. */
-async function accepted(client: Client, amount: number): Promise<void> {
-  const headers = { authorization: `Bearer ${await client.token()}`, 'content-type': 'application/json' };
-  const body = JSON.stringify({ customer: 'customer-1', status: 'open', total: '12.50' });
-  const statuses = await httpLoad({
-    url: client.url,
-    connections: CONNECTIONS,
-    amount,
-    request: () => ({ method: 'PUT', path: `/v1/orders/${randomUUID()}`, headers, body }),
-  });
-  if (statuses.get(202) !== amount) throw new Error(`not all of ${amount} were accepted: ${JSON.stringify([...statuses])}`);
+async function acceptedBy(client: Client, amount: number): Promise<void> {
+  await accepted(client.url, { token: await client.token(), connections: CONNECTIONS, amount });
 }
 
 async function applied(database: DatabaseReader, rows: number): Promise<void> {

@@ -5,17 +5,17 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startLocalServers } from '../cli/local-servers/index.ts';
 import orders from '../schemas/orders.ts';
 import { COMMIT_TIMESTAMP } from '../schemas/resource/table.ts';
 import { ownSecrets } from '../test/fixtures/real-adapters.ts';
 import { preparedStore, spannerUrl } from '../test/fixtures/stores.ts';
-import { Client, type Command, prepareRoles, startDev, type Stack } from '../test/fixtures/stacks.ts';
+import { Client, prepareRoles, startDev, type Stack } from '../test/fixtures/stacks.ts';
+import { inFolder } from './parts/folder.ts';
+import { ready } from './parts/gateway.ts';
 import { httpLoad } from './parts/http-load.ts';
 import { percentile, rate, ratioInTurns } from './parts/measure.ts';
 import type { Results } from './run.ts';
@@ -61,15 +61,6 @@ export async function bench(say: (line: string) => void, args: readonly string[]
     figures: Object.assign({}, ...results.map(({ figures }) => figures)) as Results['figures'],
     ratios: Object.assign({}, ...results.map(({ ratios }) => ratios)) as Results['ratios'],
   };
-}
-
-async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
-  try {
-    return await work(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 async function measureCached(say: (line: string) => void, folder: string): Promise<Results> {
@@ -233,18 +224,6 @@ async function warmReads(read: (amount: number) => Promise<number>): Promise<num
 
 function pick(ids: readonly string[]): string {
   return ids[Math.floor(Math.random() * ids.length)] ?? '';
-}
-
-/** Resolves once the gateway answers. Rejects where a process ends instead. */
-async function ready(client: Client, commands: readonly Command[]): Promise<void> {
-  const ended = commands.map(async (command) => {
-    const status = await command.exited;
-    throw new Error(`it ended with ${status}:\n${command.output.slice(-4000)}`);
-  });
-  const answers = async (): Promise<void> => {
-    while (!(await client.call('GET', '/readyz').catch(() => undefined))) await sleep(50);
-  };
-  await Promise.race([answers(), ...ended]);
 }
 
 async function reads(

@@ -14,6 +14,7 @@ import { preparedStore } from '../test/fixtures/stores.ts';
 import { percentile, rate } from './parts/measure.ts';
 import { benchResources, itemEnvelope } from './parts/packs.ts';
 import { measureReplayMemory } from './parts/replay-memory.ts';
+import { defaults } from './parts/settings.ts';
 import type { Results } from './run.ts';
 
 const RECORDS = 20_000;
@@ -69,7 +70,7 @@ async function liveAndReplayed(pipeline: Pipeline, count: number): Promise<Round
 
 async function rebuilt(pipeline: Pipeline): Promise<number> {
   const target = await preparedStore(`sqlite:${pipeline.folder}/target.db`, benchResources);
-  const limits = { resources: benchResources, maxMutations: 40_000 };
+  const limits = { resources: benchResources, maxMutations: defaults.maxBatchMutations };
   const began = performance.now();
   const records = await run(pipeline, { selection: {}, by: 'bench', into: 'target' }, (commits) => applyRecorded(target, commits, limits));
   const perSecond = (records / (performance.now() - began)) * 1000;

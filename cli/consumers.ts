@@ -1,4 +1,4 @@
-/** Starts the bridge and the applier of `spanway dev` in a thread of their own, so that the two cores of a laptop share the work. */
+/** Starts the bridge, the applier and the replay worker of `spanway dev` in a thread of their own, so that the two cores of a laptop share the work. */
 import { Worker } from 'node:worker_threads';
 import type { Config } from './config.ts';
 import type { Role } from './roles.ts';

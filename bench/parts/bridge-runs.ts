@@ -7,15 +7,13 @@ import { type BridgeSettings, startBridge } from '../../consumers/bridge/bridge.
 import type { Queue, QueueEntry } from '../../ports/queue/port.ts';
 import { bound } from '../../test/fixtures/queues.ts';
 import { type Line, sqsClient } from './bridge-servers.ts';
+import { backoff, defaults } from './settings.ts';
 
-/** Two batches share 16 shards best: each receive finds eight of them free. With more, each finds fewer messages. */
-const RECEIVERS = 2;
-
-const BRIDGE_SETTINGS: BridgeSettings = {
-  receivers: RECEIVERS,
-  receiveWaitMs: 20_000,
-  visibilityMs: 30_000,
-  backoff: { minMs: 50, maxMs: 10_000 },
+const SETTINGS: BridgeSettings = {
+  receivers: defaults.bridgeReceivers,
+  receiveWaitMs: defaults.receiveWaitSeconds * 1000,
+  visibilityMs: defaults.visibilitySeconds * 1000,
+  backoff,
 };
 
 /** Until the queue has deleted them all. */
@@ -35,7 +33,7 @@ export async function bridging(line: Pick<Line, 'queue' | 'topic'>, packs: numbe
     queue: counted,
     publisher: line.topic.publisher(),
     log: pino({ level: 'warn' }),
-    settings: BRIDGE_SETTINGS,
+    settings: SETTINGS,
     onFatal: drained.reject,
   });
   await drained.promise;
@@ -73,7 +71,7 @@ export async function byHand(line: Line, messages: number): Promise<void> {
   sqs.destroy();
 }
 
-/** Receive and delete alone, with the SDK as it is. */
+/** Receive and delete alone, with the SDK as it is, as many at once as the bridge has. */
 export async function receiveAndDelete(line: Line, messages: number): Promise<void> {
   const sqs = sqsClient(line.queueUrl);
   const QueueUrl = line.queueUrl;
@@ -96,7 +94,7 @@ export async function receiveAndDelete(line: Line, messages: number): Promise<vo
       await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
     }
   };
-  await Promise.all(Array.from({ length: RECEIVERS }, loop));
+  await Promise.all(Array.from({ length: SETTINGS.receivers }, loop));
   sqs.destroy();
 }
 

@@ -8,9 +8,9 @@ import { encodePack, envelopeText, type Pack, QUEUED_AT } from '../../schemas/en
 import { defineResource, field, Type } from '../../index.ts';
 import { ResourceSet } from '../../schemas/resource/registry.ts';
 import { envelopeOf, orderUpsert } from '../../test/fixtures/envelopes.ts';
+import { defaults } from './settings.ts';
 
 export const ring = new KeyRing([{ id: 'bench', key: randomBytes(32) }]);
-export const SHARDS = 16;
 /** What the brokers say of every pack. */
 const CARRIED_AT = '2026-11-24T12:00:00.000Z';
 
@@ -49,7 +49,7 @@ export function packsOf(envelopes: readonly Envelope[], size: number): (Pack & {
     open.delete(shard);
   };
   for (const envelope of envelopes) {
-    const shard = shardOf(envelope.data.aggregate, SHARDS);
+    const shard = shardOf(envelope.data.aggregate, defaults.shardCount);
     const texts = open.get(shard) ?? [];
     open.set(shard, texts);
     texts.push(envelopeText(envelope));

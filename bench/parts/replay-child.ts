@@ -5,7 +5,8 @@ import { openStore } from '../../ports/store/index.ts';
 import { replay } from '../../producers/replay/replay.ts';
 import { preparedStore } from '../../test/fixtures/stores.ts';
 import { working } from './memory.ts';
-import { benchResources, ring, SHARDS } from './packs.ts';
+import { benchResources, ring } from './packs.ts';
+import { backoff, defaults } from './settings.ts';
 
 const [folder = '', way = '', rows = ''] = process.argv.slice(2);
 const store = await openStore(`sqlite:${folder}/spanway.db`);
@@ -15,13 +16,13 @@ const { signal } = new AbortController();
 const sender = {
   queue,
   signer: () => ring,
-  settings: { shardCount: SHARDS, maxPackEnvelopes: 100, maxPackBytes: 262_144, backoff: { minMs: 50, maxMs: 1000 } },
+  settings: { ...defaults, backoff },
   signal,
   onFailure: (error: Error) => {
     throw error;
   },
 };
-const limits = { resources: benchResources, maxMutations: 40_000 };
+const limits = { resources: benchResources, maxMutations: defaults.maxBatchMutations };
 let left = Number(rows);
 await working(
   () => left,

@@ -1,10 +1,8 @@
 /** The memory of the replay worker: a ledger is filled first, then a process of its own replays all of it. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { applyAll } from '../../test/fixtures/applying.ts';
 import { preparedStore } from '../../test/fixtures/stores.ts';
 import type { Results } from '../run.ts';
+import { inFolder } from './folder.ts';
 import { memoryOf } from './memory.ts';
 import { benchResources, itemEnvelope } from './packs.ts';
 
@@ -12,8 +10,7 @@ const BATCH = 500;
 
 export async function measureReplayMemory(say: (line: string) => void, rows: number): Promise<Results> {
   if (!(rows >= BATCH)) throw new Error(`--memory needs a number of at least ${BATCH}`);
-  const folder = await mkdtemp(join(tmpdir(), 'spanway-bench-'));
-  try {
+  return inFolder(async (folder) => {
     const store = await preparedStore(`sqlite:${folder}/spanway.db`, benchResources);
     for (let done = 0; done < rows; done += BATCH)
       await applyAll(store, Array.from({ length: BATCH }, itemEnvelope), { batch: BATCH, set: benchResources });
@@ -35,7 +32,5 @@ export async function measureReplayMemory(say: (line: string) => void, rows: num
         rebuildPeakToFirstHalf: rebuild.peakMiB / rebuild.peakOfFirstHalfMiB,
       },
     };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }

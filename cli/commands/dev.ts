@@ -1,4 +1,4 @@
-/** `spanway dev`: every role in one process of two threads, on the embedded adapters or on real local servers. */
+/** `spanway dev`: every role in one process of three threads, on the embedded adapters or on real local servers. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { hasBoard } from '../../ports/jobs/index.ts';

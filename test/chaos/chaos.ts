@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { aggregateId, shardOf } from '../../schemas/envelope/ids.ts';
 import { check } from './check.ts';
 import { ChaosClient } from './client.ts';
-import { type DatabaseReader, openDatabase } from './database.ts';
+import { type DatabaseReader, openDatabase } from '../fixtures/database.ts';
 import { queueIsEmptied, startDuplicator } from './duplicates.ts';
 import { startFaults } from './faults.ts';
 import { type ChaosStack, SHARDS } from './stack.ts';

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type ChaosClient, outcomeOf } from './client.ts';
-import { type DatabaseReader, inLedgerOrder, type LedgerRow } from './database.ts';
+import { type DatabaseReader, inLedgerOrder, type LedgerRow } from '../fixtures/database.ts';
 import { AggregateModel, type Fields, type Verdict } from './model.ts';
 import type { Aggregate, Submission } from './workload.ts';
 

@@ -1,4 +1,4 @@
-/** The two stacks under test, each behind proxies: every role a process on real local servers, and all in one, embedded. */
+/** The two stacks under test, each behind proxies: gateway, bridge and applier a process each on real local servers, and all roles in one, embedded. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { readConfig } from '../../cli/config.ts';

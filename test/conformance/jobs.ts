@@ -132,17 +132,31 @@ export function jobsConformance(name: string, make: () => Promise<{ readonly url
     it('goes on with a job that is resumed before its run has ended for the pause', async () => {
       const id = await jobs.add({});
       const found: unknown[] = [];
-      work(async ({ save, progress, signal }) => {
+      const otherRuns = Promise.withResolvers<undefined>();
+      const otherIsTold = Promise.withResolvers<undefined>();
+      const told = async (signal: AbortSignal): Promise<void> => {
+        if (!signal.aborted) await once(signal, 'abort');
+      };
+      work(async ({ id: running, save, progress, signal }) => {
+        if (running !== id) {
+          otherRuns.resolve(undefined);
+          await told(signal);
+          otherIsTold.resolve(undefined);
+          throw signal.reason as Error;
+        }
         found.push(progress);
         if (progress !== undefined) return;
         await save({ count: 1 });
         await jobs.steer(id, 'pause');
-        await new Promise((resolve) => signal.addEventListener('abort', resolve));
+        await told(signal);
         await jobs.steer(id, 'resume');
-        // What is wished is looked for again meanwhile.
-        await new Promise((resolve) => setTimeout(resolve, 700));
+        // What is wished is looked for again meanwhile: a run that began later is told of its own wish.
+        const other = await jobs.add({});
+        await otherRuns.promise;
+        await jobs.steer(other, 'pause');
+        await otherIsTold.promise;
         throw signal.reason as Error;
-      });
+      }, 2);
       await until(id, 'completed');
       expect(found).toEqual([undefined, { count: 1 }]);
     });

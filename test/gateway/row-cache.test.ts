@@ -262,13 +262,16 @@ describe('what is put into the cache after an answer', () => {
   it('is waited for by a stop', async () => {
     const gate = Promise.withResolvers<undefined>();
     const other = await started(() => gate.promise);
-    expect(await read(other)).toBe(404);
+    const done = await started(() => Promise.resolve());
+    for (const each of [done, other]) expect(await read(each)).toBe(404);
     let closed = false;
-    const closing = other.close().then(() => (closed = true));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const closing = other.app.close().then(() => (closed = true));
+    // A stop that begins later and has nothing to wait for.
+    await done.app.close();
     expect(closed).toBe(false);
     gate.resolve(undefined);
     await closing;
+    for (const each of [done, other]) await each.close();
   });
 
   it('is logged where it fails, and fails nothing else', async () => {

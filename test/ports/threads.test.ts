@@ -1,4 +1,4 @@
-/** `spanway dev` runs its roles in two threads, so what wakes a waiter must reach the other one. */
+/** `spanway dev` runs its roles in several threads, so what wakes a waiter must reach the others. */
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';

@@ -9,7 +9,7 @@ import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Rng } from '../../ports/rng.ts';
 import { boundCache } from '../fixtures/caches.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
-import { startPipeline } from '../fixtures/pipelines.ts';
+import { startConsumers } from '../fixtures/consumers.ts';
 import { preparedStore } from '../fixtures/stores.ts';
 import type { Commit } from './model.ts';
 
@@ -67,7 +67,7 @@ export async function startSystem(options: {
     cache: () => slowCache(cache, options.rng),
   });
   const commits: Commit[] = [];
-  const pipeline = await startPipeline(gateway, {
+  const pipeline = await startConsumers(gateway, {
     store: recorded(appliers, commits),
     cache: slowCache(appliersCache, options.rng),
     resources: set,

@@ -8,14 +8,13 @@ import type { SchemaAdmin, Store, StoreMutation } from '../../ports/store/port.t
 import { SqliteStore } from '../../ports/store/sqlite.ts';
 import { closeLetter, ledgerLetters } from '../../producers/replay/dead-letters.ts';
 import { readHistory } from '../../producers/replay/history.ts';
-import { exportSealed, readExportLine } from '../../producers/replay/seals/export.ts';
-import { readLastSeal, readSeals, type SealRecord } from '../../producers/replay/seals/seal.ts';
+import { exportSealed } from '../../producers/replay/seals/export.ts';
+import { readLastSeal } from '../../producers/replay/seals/seal.ts';
 import { Sealer } from '../../producers/replay/seals/sealer.ts';
-import { type Expected, type Finding, type Verified, verifyDatabase, verifyLines } from '../../producers/replay/seals/verify.ts';
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../../schemas/envelope/ed25519.ts';
 import type { Envelope, Mutation } from '../../schemas/envelope/envelope.ts';
 import { commitRowKey } from '../../schemas/envelope/history.ts';
-import { type Signer, type Verifier, parseKeyRing } from '../../schemas/envelope/key-ring.ts';
+import { parseKeyRing } from '../../schemas/envelope/key-ring.ts';
 import { COMMITS, LEDGER } from '../../schemas/envelope/ledger.ts';
 import { SEALS } from '../../schemas/envelope/seals.ts';
 import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
@@ -24,101 +23,38 @@ import { ResourceSet } from '../../schemas/resource/registry.ts';
 import type { Cell } from '../../schemas/resource/table.ts';
 import { applyAll, redriveOf } from '../fixtures/applying.ts';
 import { envelopeOf, orderUpsert } from '../fixtures/envelopes.ts';
-import { FaultyStore, preparedStore, resources, spannerUrl } from '../fixtures/stores.ts';
-import { describeWithServer } from '../servers.ts';
-import { makeTemporaryFolder, temporaryFolder } from '../temp.ts';
+import {
+  exported,
+  headText,
+  ledgerEntryOf,
+  onEachStore,
+  type OpenStore,
+  refill,
+  ring,
+  sealAll,
+  sealerOf,
+  sealsOf,
+  TAG,
+  verified,
+} from '../fixtures/sealed.ts';
+import { FaultyStore, preparedStore, resources } from '../fixtures/stores.ts';
+import { temporaryFolder } from '../temp.ts';
 
-const ring = parseKeyRing('test', `k1 ${Buffer.alloc(32, 1).toString('base64')}`);
-const ROWS_PER_SEAL = 4;
-const TAG = { tag: 'test' };
-
-interface Keys {
-  readonly signer?: Signer;
-  readonly verifier?: Verifier;
-}
-
-function sealerOf(store: Store, { signer = ring }: Keys = {}): Sealer {
-  return new Sealer({ store, signer: () => signer, log: pino({ level: 'silent' }), marginMs: 0, maxRows: ROWS_PER_SEAL });
-}
-
-/** Until every row that is there now is under a seal. */
-async function sealAll(store: Store, sealer = sealerOf(store)): Promise<void> {
-  const { commitTimestamp } = await store.commit([], TAG);
-  const { signal } = new AbortController();
-  for (;;) {
-    await sealer.sealClosed(signal);
-    const { unsealed, unsealedFrom } = await verified(store).catch(() => ({ unsealed: 1, unsealedFrom: commitTimestamp }));
-    if (unsealed === 0 || (unsealedFrom ?? '') > commitTimestamp) return;
-  }
-}
-
-async function verified(store: Store, options: Keys & { expected?: Expected } = {}): Promise<Verified & { found: Finding[] }> {
-  const { verifier = ring, expected } = options;
-  const found: Finding[] = [];
-  const end = await verifyDatabase(store, { verifier, report: (f) => void found.push(f), ...(expected ? { expected } : {}) });
-  return { ...end, found };
-}
-
-async function exported(store: Store, range: { from?: string; to?: string } = {}): Promise<{ lines: string[]; head: string }> {
-  const lines: string[] = [];
-  const { head = '' } = await exportSealed(store, range, (line) => Promise.resolve(void lines.push(line)));
-  return { lines, head };
-}
-
-async function verifiedLines(lines: readonly string[], expected?: Expected): Promise<Verified & { found: Finding[] }> {
-  const found: Finding[] = [];
-  const read = (async function* () {
-    for (const line of lines) yield await Promise.resolve(readExportLine(line));
-  })();
-  const options = { verifier: ring, report: (f: Finding) => void found.push(f), ...(expected ? { expected } : {}) };
-  return { ...(await verifyLines(read, 'a file', options)), found };
-}
-
-async function sealsOf(store: Store): Promise<SealRecord[]> {
-  const seals: SealRecord[] = [];
-  for await (const { record } of readSeals(store)) if (record) seals.push(record);
-  return seals;
-}
-
-function headText({ head = '' }: { head?: string }): Expected {
-  const [number, hash = ''] = head.split(':');
-  return { number: Number(number), hash };
-}
-
-interface Open {
-  readonly store: Store & SchemaAdmin;
-  readonly close: () => Promise<void>;
-}
-
-/** Each test has rows of its own: 12 submissions, two in each commit, the last one refused. */
-function sealing(open: () => Promise<Open>): void {
+/** Each test has rows of its own: see `refill`. */
+function sealing(open: () => Promise<OpenStore>): void {
   let store: Store & SchemaAdmin;
   let close: () => Promise<void>;
-  let sent: Envelope[];
+  let sent: readonly Envelope[];
 
   beforeAll(async () => {
     ({ store, close } = await open());
   });
   afterAll(() => close());
   beforeEach(async () => {
-    for (const table of SYSTEM_TABLES) {
-      const rows = await store.scan(table, { prefix: [], limit: 1000 }, table.primaryKey);
-      await store.commit(
-        rows.map((key): StoreMutation => ({ op: 'delete', table, key })),
-        TAG,
-      );
-    }
-    sent = Array.from({ length: 11 }, (_, i) => envelopeOf([orderUpsert(`o${i}`, `n${i}`)]));
-    sent.push(envelopeOf([{ op: 'update', resource: 'orders', key: ['none'], value: { note: 'x' } }]));
-    await applyAll(store, sent, { batch: 2 });
+    sent = await refill(store);
   });
-
-  /** What the ledger says of the one at this place. */
-  async function entryOf(i: number): Promise<{ entry: Record<string, unknown>; committedAt: string }> {
-    const [cells] = await store.read(LEDGER, [[sent[i]?.id ?? '']], ['entry', 'committed_at']);
-    const [entry, committedAt] = cells as readonly [string, string];
-    return { entry: JSON.parse(entry) as Record<string, unknown>, committedAt };
-  }
+  const idOf = (i: number): string => sent[i]?.id ?? '';
+  const entryOf = (i: number) => ledgerEntryOf(store, idOf(i));
 
   async function historyKeyOf(i: number): Promise<readonly Cell[]> {
     const { entry, committedAt } = await entryOf(i);
@@ -137,8 +73,6 @@ function sealing(open: () => Promise<Open>): void {
     const values = [sent[i]?.id ?? '', JSON.stringify(change(entry))];
     await store.commit([{ op: 'update', table: LEDGER, columns: ['submission_id', 'entry'], values }], TAG);
   }
-
-  const idOf = (i: number): string => sent[i]?.id ?? '';
 
   it('seals every row once, in intervals without a gap, each chained to the one before', async () => {
     await sealAll(store);
@@ -475,90 +409,9 @@ function sealing(open: () => Promise<Open>): void {
     await sealAll(store);
     expect(await verified(store)).toMatchObject({ found: [], rows: 14, unsealed: 0 });
   });
-
-  describe('an export', () => {
-    let lines: string[];
-    let head: string;
-    beforeEach(async () => {
-      await sealAll(store);
-      ({ lines, head } = await exported(store));
-    });
-    const rowLine = (i: number): number => lines.findIndex((line) => line.startsWith(`{"submissionId":"${idOf(i)}"`));
-
-    it('says who did what, when, on whose behalf, and is verified without the database', async () => {
-      const rows = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => !('seal' in line));
-      expect(rows.map((row) => row['submissionId'])).toEqual(sent.map((e) => e.id));
-      expect(rows[0]).toMatchObject({
-        outcome: 'applied',
-        caller: { subject: 'me', tenant: 't1' },
-        mutations: [{ op: 'upsert', resource: 'orders', key: ['o0'] }],
-        acceptedAt: '2026-11-24T12:00:00.000Z',
-        correlationId: sent[0]?.correlationid,
-        payloadHash: sent[0]?.data.payloadHash,
-      });
-      expect(await verifiedLines(lines, headText({ head }))).toMatchObject({ found: [], rows: 12, head });
-    });
-
-    it('holds whole intervals of the time that is asked for', async () => {
-      const { committedAt } = await entryOf(4);
-      const { lines: some } = await exported(store, { from: committedAt, to: (await entryOf(8)).committedAt });
-      expect(some.length).toBeLessThan(lines.length);
-      const ids = some.flatMap((line) => /^\{"submissionId":"([^"]*)"/.exec(line)?.[1] ?? []);
-      expect(ids).toEqual(expect.arrayContaining([4, 5, 6, 7].map(idOf)));
-      expect(await verifiedLines(some)).toMatchObject({ found: [], rows: ids.length });
-    });
-
-    it('names a row that is changed, missing or added in it', async () => {
-      const changed = lines.with(rowLine(4), (lines[rowLine(4)] ?? '').replace('"subject":"me"', '"subject":"you"'));
-      expect((await verifiedLines(changed)).found).toMatchObject([{ kind: 'row_changed', submissionId: idOf(4) }]);
-      expect((await verifiedLines(lines.toSpliced(rowLine(5), 1))).found).toMatchObject([{ kind: 'row_missing', submissionId: idOf(5) }]);
-      const added = (lines[rowLine(5)] ?? '').replace(idOf(5), 'added');
-      expect((await verifiedLines(lines.toSpliced(rowLine(5), 0, added))).found).toMatchObject([
-        { kind: 'row_added', submissionId: 'added' },
-      ]);
-      expect((await verifiedLines([added, ...lines])).found).toMatchObject([
-        { kind: 'row_added', why: expect.stringMatching(/before the first seal/) },
-      ]);
-      expect(
-        (await verifiedLines([...lines, 'nonsense', '{}', (lines[0] ?? '').replace('"entries":[', '"entries":[1,')])).found,
-      ).toMatchObject([{ kind: 'line_unreadable' }, { kind: 'line_unreadable' }, { kind: 'line_unreadable' }]);
-    });
-
-    it('names a seal that is changed or missing in it', async () => {
-      const at = lines.flatMap((line, i) => (line.startsWith('{"seal"') ? [i] : []));
-      const [first = 0, second = 0, third = 0] = at;
-      const changed = lines.with(second, (lines[second] ?? '').replace('"count":4', '"count":5'));
-      expect((await verifiedLines(changed)).found).toMatchObject([{ kind: 'seal_changed', seal: 2 }]);
-      expect((await verifiedLines(lines.toSpliced(second, third - second))).found).toMatchObject([{ kind: 'seal_missing', seal: 2 }]);
-      expect((await verifiedLines(lines.slice(second))).found).toEqual([]);
-      const swapped = [...lines.slice(second, third), ...lines.slice(first, second), ...lines.slice(third)];
-      expect((await verifiedLines(swapped)).found[0]).toMatchObject({ kind: 'chain_broken', seal: 1 });
-      const cut = lines.slice(0, at.at(-1));
-      expect((await verifiedLines(cut)).found).toEqual([]);
-      expect((await verifiedLines(cut, headText({ head }))).found).toMatchObject([{ kind: 'seal_missing' }]);
-      await expect(verifiedLines(lines.filter((_, i) => !at.includes(i)))).rejects.toThrow(/no seals/);
-    });
-  });
 }
 
-describe('seals in SQLite', () => {
-  sealing(async () => {
-    const folder = await makeTemporaryFolder();
-    const store = await preparedStore(`sqlite:${folder.path}/store.db`);
-    const close = async (): Promise<void> => {
-      await store.close();
-      await folder.remove();
-    };
-    return { store, close };
-  });
-});
-
-describeWithServer('spanner', 'seals in Spanner', ({ spanner }) => {
-  sealing(async () => {
-    const store = await preparedStore(spannerUrl(spanner.host));
-    return { store, close: () => store.close() };
-  });
-});
+onEachStore('seals', sealing);
 
 describe('a rebuilt database', () => {
   it('is sealed and verified like the one that it was made of, redrives and all', async () => {

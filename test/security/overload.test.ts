@@ -9,7 +9,7 @@ import { startLocalServer } from '../../cli/local-servers/index.ts';
 import { openQueue } from '../../ports/queue/index.ts';
 import type { Queue } from '../../ports/queue/port.ts';
 import { startTestGateway, type TestGateway } from '../fixtures/gateways.ts';
-import { startPipeline } from '../fixtures/pipelines.ts';
+import { startConsumers } from '../fixtures/consumers.ts';
 import { bound } from '../fixtures/queues.ts';
 import { resources } from '../fixtures/stores.ts';
 import { describeWithServer } from '../servers.ts';
@@ -105,7 +105,7 @@ describe('five times as many writes as the queue takes', () => {
       expect(read.ms).toBeLessThan(SLACK_MS);
     }
 
-    const pipeline = await startPipeline(gateway);
+    const pipeline = await startConsumers(gateway);
     onTestFinished(() => pipeline.stop());
     for (const { key, body } of accepted) {
       await expect

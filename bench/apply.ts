@@ -98,7 +98,7 @@ async function applying(store: Store, duplicateShare: number): Promise<number> {
   const envelopes = newEnvelopes(SUBMISSIONS);
   const sent = envelopes.flatMap((e, i) => (i % 10 < duplicateShare * 10 ? [e, envelopes[Math.max(0, i - 1000)] as Envelope] : [e]));
   const subscriber = new PreparedSubscriber(packsOf(sent, 50));
-  const cache = await openCache('memory:');
+  const cache = await openCache('memory:', 'bench');
   const events = new CountedEvents();
   const run = await rate(sent.length, async () => {
     const applier = startApplier({

@@ -1,8 +1,8 @@
 /** The bridge, the applier and the replay worker of `spanway dev`, in a thread of their own: what they do holds up no request. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { openCache } from '../ports/cache/index.ts';
 import type { Config } from './config.ts';
 import type { Ask, Report } from './consumers.ts';
+import { openCacheOf } from './installation.ts';
 import { createLog } from './log.ts';
 import { ResourceFolder } from './resource-folder.ts';
 import { startApplierRole, startBridgeRole, startReplayWorkerRole } from './roles.ts';
@@ -11,7 +11,7 @@ const config = workerData as Config;
 const tell = (report: Report): void => parentPort?.postMessage(report);
 const log = createLog(config);
 const resources = await ResourceFolder.open(config.schemas);
-const cache = await openCache(config.cache);
+const cache = await openCacheOf(config);
 const onFatal = (error: unknown): void => tell({ fatal: error });
 const applier = await startApplierRole({ config, resources, cache, onFatal, log: log.child({ role: 'applier' }) });
 const bridge = await startBridgeRole({ config, onFatal, log: log.child({ role: 'bridge' }) });

@@ -48,9 +48,12 @@ export async function followKeys<K>(
     ring = parse(name, await secrets.get(name));
     return ring;
   };
-  const refresh = (): Promise<K> => (reading ??= read().finally(() => (reading = undefined)));
+  const refresh = async (): Promise<K> => {
+    // Nothing else is there to be found.
+    if (!secrets.capabilities.rotates) return ring;
+    return (reading ??= read().finally(() => (reading = undefined)));
+  };
   const timer = setInterval(() => {
-    if (!secrets.capabilities.rotates) return;
     refresh().catch((err: unknown) => log.error({ err, secret: name }, 'cannot read a secret again; the keys read before stay in use'));
   }, REFRESH_MS).unref();
   return { current: () => ring, refresh, stop: () => clearInterval(timer) };

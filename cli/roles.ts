@@ -5,10 +5,8 @@ import type { Logger } from 'pino';
 import { startApplier } from '../consumers/applier/applier.ts';
 import { applyRecorded } from '../consumers/applier/rebuild.ts';
 import { startBridge } from '../consumers/bridge/bridge.ts';
-import { openCache } from '../ports/cache/index.ts';
 import type { Cache } from '../ports/cache/port.ts';
 import { openEvents } from '../ports/events/index.ts';
-import { openJobs } from '../ports/jobs/index.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import type { QueueSender } from '../ports/queue/port.ts';
 import { openQueueSender } from '../ports/queue/sender.ts';
@@ -25,6 +23,7 @@ import { startReplayWorker } from '../producers/replay/worker.ts';
 import { parseKeyRing } from '../schemas/envelope/key-ring.ts';
 import type { ResourceSource } from '../schemas/resource/registry.ts';
 import { type Config, ConfigError } from './config.ts';
+import { openCacheOf, openJobsOf } from './installation.ts';
 import { readIssuers } from './issuers.ts';
 import { followKeys, followSigner, followVerifier, PACK_KEYS, RECEIPT_KEYS, SEAL_KEYS } from './keys.ts';
 import { readRates } from './rates.ts';
@@ -77,7 +76,7 @@ export async function openGateway(
     opened.push(() => queue.close());
     const store = await openStore(config.store);
     opened.push(() => store.close());
-    const cache = shared ?? (await openCache(config.cache));
+    const cache = shared ?? (await openCacheOf(config));
     if (!shared) opened.push(() => cache.close());
     const app = buildGateway({
       ...parts,
@@ -87,7 +86,7 @@ export async function openGateway(
       resources,
       log,
       packSigner: packSigner.current,
-      receiptKeys: receiptKeys.current,
+      receiptKeys,
       settings: {
         ...config,
         receiptTtlMs: config.receiptTtlSeconds * 1000,
@@ -173,7 +172,7 @@ export async function startApplierRole({ config, resources, log, onFatal, cache:
   const topic = await openTopic(config.topic);
   const store = await openStore(config.store);
   const events = await openEvents(config.events);
-  const cache = shared ?? (await openCache(config.cache));
+  const cache = shared ?? (await openCacheOf(config));
   const applier = startApplier({
     subscriber: topic.subscriber(),
     store,
@@ -206,7 +205,7 @@ const OUTCOME_MS = 60_000;
 export async function startReplayWorkerRole({ config, resources, log }: ResourceRoleContext): Promise<Role> {
   const secrets = await openSecrets(config.secrets);
   const signer = await followSigner(secrets, PACK_KEYS, config.packSignature, log);
-  const jobs = await openJobs(config.jobs);
+  const jobs = await openJobsOf(config);
   const store = await openStore(config.store);
   const queue = await openQueue(config.queue);
   const backoff = backoffOf(config);

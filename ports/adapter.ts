@@ -1,22 +1,57 @@
 /** A URL picks the adapter of a port: its scheme names it. */
 import { AdapterConfigError } from './errors.ts';
 
-/** Opens one implementation. It is imported only when a URL names it, so an SDK that is not used is not loaded. */
-export type AdapterTable<T> = Readonly<Record<string, (url: URL) => Promise<T>>>;
+/** One implementation of a port. */
+export interface Adapter<T, Given extends readonly unknown[] = []> {
+  /** The options that its URL may have, `?NAME=VALUE`. What each means is said where it is read. */
+  readonly options: readonly string[];
+  /** It is imported only when a URL names it, so an SDK that is not used is not loaded. */
+  readonly open: (url: URL, ...given: Given) => Promise<T>;
+}
 
-/** @throws AdapterConfigError when the URL's scheme is none of the port's. */
-export function openAdapter<T>(port: string, adapters: AdapterTable<T>, text: string): Promise<T> {
+/** By scheme. `Given`: what a port takes beside the URL. */
+export type AdapterTable<T, Given extends readonly unknown[] = []> = Readonly<Record<string, Adapter<T, Given>>>;
+
+/** @throws AdapterConfigError when the URL's scheme is none of the port's, or it has an option that the adapter does not know. */
+export async function openAdapter<T, Given extends readonly unknown[]>(
+  port: string,
+  adapters: AdapterTable<T, Given>,
+  text: string,
+  ...given: Given
+): Promise<T> {
+  const { url, adapter } = adapterOf(port, adapters, text);
+  return adapter.open(url, ...given);
+}
+
+/** The same as `openAdapter`, without opening it. */
+export function adapterOf<A extends Pick<Adapter<unknown>, 'options'>>(
+  port: string,
+  adapters: Readonly<Record<string, A>>,
+  text: string,
+): { readonly url: URL; readonly adapter: A } {
   const schemes = Object.keys(adapters).map((scheme) => `${scheme}:`);
   if (!URL.canParse(text)) {
     throw new AdapterConfigError(`${port}: ${JSON.stringify(text)} is no URL; expected one that starts with ${schemes.join(' or ')}`);
   }
   const url = new URL(text);
-  const open = adapters[url.protocol.slice(0, -1)];
-  if (!open)
+  const adapter = adapters[url.protocol.slice(0, -1)];
+  if (!adapter)
     throw new AdapterConfigError(
       `${port}: ${JSON.stringify(text)} names no adapter; expected one that starts with ${schemes.join(' or ')}`,
     );
-  return open(url);
+  checkOptions(port, url, adapter.options);
+  return { url, adapter };
+}
+
+/** A misspelt option would silently mean its default. */
+function checkOptions(port: string, url: URL, known: readonly string[]): void {
+  const unknown = [...url.searchParams.keys()].find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const shown = new URL(url);
+  // Who reads the error need not know the password.
+  shown.username = shown.password = shown.search = shown.hash = '';
+  const options = known.length === 0 ? 'it takes none' : `there is ${known.join(', ')}`;
+  throw new AdapterConfigError(`${port}: ${shown.href} has the option ${JSON.stringify(unknown)}; ${options}`);
 }
 
 /**

@@ -21,7 +21,7 @@ import { queueAdapters } from '../ports/queue/index.ts';
 import { readSqsUrl } from '../ports/queue/sqs-config.ts';
 import { EnvSecrets } from '../ports/secrets/env.ts';
 import { secretsAdapters } from '../ports/secrets/index.ts';
-import { STORE_SCHEMES } from '../ports/store/index.ts';
+import { storeAdapters } from '../ports/store/index.ts';
 import { readSpannerUrl } from '../ports/store/spanner-config.ts';
 import { topicAdapters } from '../ports/topic/index.ts';
 import { readPubsubUrl } from '../ports/topic/pubsub-client.ts';
@@ -87,7 +87,7 @@ const ADDRESS_OF: Readonly<Record<string, (url: URL) => string | undefined>> = {
 const SCHEMES: Readonly<Record<string, readonly string[]>> = {
   [SETTINGS.queue.variable]: Object.keys(queueAdapters),
   [SETTINGS.topic.variable]: Object.keys(topicAdapters),
-  [SETTINGS.store.variable]: STORE_SCHEMES,
+  [SETTINGS.store.variable]: Object.keys(storeAdapters),
   [SETTINGS.events.variable]: Object.keys(eventsAdapters),
   [SETTINGS.cache.variable]: Object.keys(cacheAdapters),
   [SETTINGS.jobs.variable]: Object.keys(jobsAdapters),

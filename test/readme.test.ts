@@ -13,12 +13,13 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SETTINGS } from '../cli/config.ts';
+import type { Adapter } from '../ports/adapter.ts';
 import { cacheAdapters } from '../ports/cache/index.ts';
 import { eventsAdapters } from '../ports/events/index.ts';
 import { jobsAdapters } from '../ports/jobs/index.ts';
 import { queueAdapters } from '../ports/queue/index.ts';
 import { secretsAdapters } from '../ports/secrets/index.ts';
-import { STORE_SCHEMES } from '../ports/store/index.ts';
+import { storeAdapters } from '../ports/store/index.ts';
 import { topicAdapters } from '../ports/topic/index.ts';
 import { PROBLEM_TYPES } from '../producers/gateway/problems.ts';
 import { REASONS } from '../schemas/envelope/ledger.ts';
@@ -238,24 +239,27 @@ describe('README.md', () => {
     expect(tablesOf('## Settings')[0]).toEqual(settings);
   });
 
-  it('has a form for every adapter, and for no other', () => {
-    const schemes: Record<string, readonly string[]> = {
-      SPANWAY_QUEUE: Object.keys(queueAdapters),
-      SPANWAY_TOPIC: Object.keys(topicAdapters),
-      SPANWAY_STORE: STORE_SCHEMES,
-      SPANWAY_EVENTS: Object.keys(eventsAdapters),
-      SPANWAY_CACHE: Object.keys(cacheAdapters),
-      SPANWAY_JOBS: Object.keys(jobsAdapters),
-      SPANWAY_SECRETS: Object.keys(secretsAdapters),
+  it('has a form for every adapter with its options, and for no other', () => {
+    const adapters: Readonly<Record<string, Readonly<Record<string, Pick<Adapter<unknown>, 'options'>>>>> = {
+      SPANWAY_QUEUE: queueAdapters,
+      SPANWAY_TOPIC: topicAdapters,
+      SPANWAY_STORE: storeAdapters,
+      SPANWAY_EVENTS: eventsAdapters,
+      SPANWAY_CACHE: cacheAdapters,
+      SPANWAY_JOBS: jobsAdapters,
+      SPANWAY_SECRETS: secretsAdapters,
     };
-    const shown: Record<string, string[]> = {};
+    const shown: string[] = [];
     let setting = '';
-    for (const [name = '', form = ''] of tablesOf('## Settings')[1] ?? []) {
+    for (const [name = '', form = '', options = ''] of tablesOf('## Settings')[1] ?? []) {
       if (name !== '') setting = ticked(name);
-      (shown[setting] ??= []).push(/^`(\w+):/.exec(form)?.[1] ?? form);
+      const names = [...options.matchAll(/`(\w+)(?:`[:,]|=)/g)].map(([, option]) => option);
+      shown.push([setting, /^`(\w+):/.exec(form)?.[1] ?? form, ...names.sort()].join(' '));
     }
-    const sorted = (of: Record<string, readonly string[]>) => Object.entries(of).map(([name, list]) => [name, [...list].sort()]);
-    expect(sorted(shown)).toEqual(sorted(schemes));
+    const there = Object.entries(adapters).flatMap(([name, schemes]) =>
+      Object.entries(schemes).map(([scheme, { options }]) => [name, scheme, ...[...options].sort()].join(' ')),
+    );
+    expect(shown.sort()).toEqual(there.sort());
   });
 
   it('lists every problem type with its status', () => {

@@ -1,8 +1,8 @@
 /** The board on the adapters that the configuration names, listening. */
 import type { Logger } from 'pino';
-import { openBoard } from '../../ports/jobs/index.ts';
 import { createIdentity, type IssuerSettings } from '../../producers/gateway/identity.ts';
 import type { Config } from '../config.ts';
+import { openBoardOf } from '../installation.ts';
 import { listen, type Role } from '../roles.ts';
 import { buildBoard, STEER_PATH } from './server.ts';
 
@@ -10,7 +10,7 @@ export async function startBoard(
   config: Config,
   { issuers, port, log }: { readonly issuers: readonly IssuerSettings[]; readonly port: number; readonly log: Logger },
 ): Promise<Role & { readonly url: string }> {
-  const board = await openBoard(config.jobs, STEER_PATH);
+  const board = await openBoardOf(config, STEER_PATH);
   const app = await buildBoard({
     board,
     identity: createIdentity(issuers),

@@ -1,13 +1,13 @@
 /** `spanway dev`: every role in one process of three threads, on the embedded adapters or on real local servers. */
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { openCache } from '../../ports/cache/index.ts';
 import { hasBoard } from '../../ports/jobs/index.ts';
 import { holdExclusive } from '../../ports/sqlite/lock.ts';
 import { startBoard } from '../board/start.ts';
 import { type Config, ConfigError, secretsFolder, withAdapters } from '../config.ts';
 import { startConsumers } from '../consumers.ts';
 import { startDevelopmentIssuer } from '../dev-issuer.ts';
+import { openCacheOf } from '../installation.ts';
 import { issuerOf } from '../issuers.ts';
 import { ensureDevelopmentKeys } from '../keys.ts';
 import { type LocalServers, type RunningServers, startLocalServers } from '../local-servers/index.ts';
@@ -45,7 +45,7 @@ async function start(given: Config, { real }: { readonly real: boolean }, log: L
     await provision(config);
     const { differences } = await applySchema(config, resources.current);
     warnOf(log, differences);
-    const cache = await openCache(config.cache);
+    const cache = await openCacheOf(config);
     running.push({ stop: () => cache.close() });
     const context: ResourceRoleContext = { config, resources, log, onFatal, cache };
     const issuer = await startDevelopmentIssuer(config, { host: '127.0.0.1', port: 0 });

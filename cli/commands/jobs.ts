@@ -1,8 +1,9 @@
 /** `spanway jobs list|show|pause|resume|cancel`: replays that run, wait or have ended. */
-import { boardPathOf, hasBoard, openJobs } from '../../ports/jobs/index.ts';
+import { boardPathOf, hasBoard } from '../../ports/jobs/index.ts';
 import type { Job, Jobs, Wish } from '../../ports/jobs/port.ts';
 import type { ReplayProgress } from '../../producers/replay/spec.ts';
 import type { Config } from '../config.ts';
+import { openJobsOf } from '../installation.ts';
 import { note, print, printJson } from '../operator.ts';
 
 const LISTED = 50;
@@ -54,7 +55,7 @@ export function boardLink({ boardUrl }: Config, id: string): string {
 }
 
 async function withJobs(config: Config, work: (jobs: Jobs) => Promise<void>): Promise<void> {
-  const jobs = await openJobs(config.jobs);
+  const jobs = await openJobsOf(config);
   try {
     await work(jobs);
   } finally {

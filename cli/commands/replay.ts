@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
-import { hasBoard, openJobs } from '../../ports/jobs/index.ts';
+import { hasBoard } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
@@ -15,6 +15,7 @@ import { isSelected, rangeOf, type Selection } from '../../producers/replay/sele
 import type { ReplayProgress, ReplaySpec } from '../../producers/replay/spec.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
 import { type Config, ConfigError } from '../config.ts';
+import { openJobsOf } from '../installation.ts';
 import { boardLink } from './jobs.ts';
 import {
   changeLine,
@@ -60,7 +61,7 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
     if (into === config.store) throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
     if (options.dryRun) return await preview(parts, spec, options.json);
     if (into !== undefined) await applySchema({ ...config, store: into }, parts.resources);
-    const jobs = await openJobs(config.jobs);
+    const jobs = await openJobsOf(config);
     try {
       const id = await jobs.add(spec);
       note(`job ${id}: spanway jobs pause|resume|cancel ${id}`);

@@ -1,5 +1,4 @@
 /** `spanway trace`: one write's whole story, in order, with times. */
-import { openJobs } from '../../ports/jobs/index.ts';
 import type { Job } from '../../ports/jobs/port.ts';
 import type { Selection } from '../../producers/replay/select.ts';
 import { keyCells } from '../../producers/replay/select.ts';
@@ -7,6 +6,7 @@ import { type Story, trace } from '../../producers/replay/trace.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
 import { submissionIdOf } from '../../schemas/envelope/ids.ts';
 import type { Config } from '../config.ts';
+import { openJobsOf } from '../installation.ts';
 import { note, type OperatorParts, print, printJson, segmentsOf, timesOf, withOperator } from '../operator.ts';
 
 export interface TraceOptions {
@@ -41,7 +41,7 @@ export async function traceCommand(config: Config, subject: string, options: Tra
 
 /** The last jobs; none, and a word of it, where they cannot be read: the story is worth more than they are. */
 async function replays(config: Config): Promise<readonly Job[]> {
-  const jobs = await openJobs(config.jobs);
+  const jobs = await openJobsOf(config);
   try {
     return await jobs.list(REPLAYS);
   } catch (error) {

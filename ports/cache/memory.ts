@@ -14,6 +14,8 @@ import { Waiter } from './waiter.ts';
 const DEFAULT_MAX_ENTRIES = 10_000;
 
 export interface MemoryCacheOptions {
+  /** Whose signals it hears. */
+  readonly namespace?: string;
   readonly maxEntries?: number;
   /** Milliseconds that only go forward, so that no value outlives its TTL when the clock is set back. */
   readonly now?: () => number;
@@ -23,14 +25,14 @@ export interface MemoryCacheOptions {
 const MAX_ENTRIES_DIGITS = 7;
 
 /** `memory:`, or `memory:?maxEntries=N`. */
-export function openMemoryCache(url: URL): MemoryCache {
+export function openMemoryCache(url: URL, namespace: string): MemoryCache {
   const text = url.searchParams.get('maxEntries');
-  if (text === null) return new MemoryCache();
+  if (text === null) return new MemoryCache({ namespace });
   if (!/^[1-9]\d*$/.test(text) || text.length > MAX_ENTRIES_DIGITS)
     throw new AdapterConfigError(
       `cache: maxEntries=${text} in ${JSON.stringify(url.href)}; expected 1 to ${'9'.repeat(MAX_ENTRIES_DIGITS)}`,
     );
-  return new MemoryCache({ maxEntries: Number(text) });
+  return new MemoryCache({ namespace, maxEntries: Number(text) });
 }
 
 /** What threads tell each other. */
@@ -42,17 +44,18 @@ export class MemoryCache implements Cache {
   readonly #buckets: LocalBuckets;
   readonly versioned: MemoryVersionedValues;
   readonly #waiters = new Map<string, Set<Waiter>>();
-  readonly #others = new BroadcastChannel('spanway memory cache');
+  readonly #others: BroadcastChannel;
   #closed = false;
 
   constructor(options: MemoryCacheOptions = {}) {
-    const { maxEntries: max = DEFAULT_MAX_ENTRIES, now = () => performance.now() } = options;
+    const { namespace = '', maxEntries: max = DEFAULT_MAX_ENTRIES, now = () => performance.now() } = options;
     this.#now = now;
     this.#entries = new LRUCache({ max });
     this.#buckets = new LocalBuckets(max, now);
     this.versioned = new MemoryVersionedValues(max, now, (outdated, ttlMs) => {
       if (outdated.length > 0) this.#others.postMessage({ outdated, ttlMs } satisfies Message);
     });
+    this.#others = new BroadcastChannel(`spanway memory cache ${namespace}`);
     this.#others.onmessage = ({ data }) => {
       const message = data as Message;
       if ('channels' in message) this.#wake(message.channels);
@@ -70,20 +73,12 @@ export class MemoryCache implements Cache {
     return undefined;
   }
 
-  async set(key: string, value: string, ttlMs: number): Promise<void> {
-    await this.ping();
-    this.#put(key, value, ttlMs);
-  }
-
   async add(key: string, value: string, ttlMs: number): Promise<void> {
     await this.ping();
+    if (ttlMs < 1) return;
+    const now = this.#now();
     const entry = this.#entries.peek(key);
-    if (!entry || entry.expiresAt <= this.#now()) this.#put(key, value, ttlMs);
-  }
-
-  #put(key: string, value: string, ttlMs: number): void {
-    if (ttlMs > 0) this.#entries.set(key, { value, expiresAt: this.#now() + ttlMs });
-    else this.#entries.delete(key);
+    if (!entry || entry.expiresAt <= now) this.#entries.set(key, { value, expiresAt: now + ttlMs });
   }
 
   async signal(channels: readonly string[]): Promise<void> {

@@ -9,8 +9,7 @@
 export interface Cache {
   readonly versioned: VersionedValues;
   get(key: string): Promise<string | undefined>;
-  set(key: string, value: string, ttlMs: number): Promise<void>;
-  /** Sets it unless there is one. */
+  /** Keeps it for the TTL, unless there is one. A TTL of less than a millisecond keeps nothing. */
   add(key: string, value: string, ttlMs: number): Promise<void>;
   /** Wakes every waiter on these channels. */
   signal(channels: readonly string[]): Promise<void>;

@@ -11,7 +11,9 @@ import { OUTDATE_SCRIPT, PUT_SCRIPT, RedisVersionedValues, type VersionedRedis }
 import { Subscriptions } from './redis-subscriptions.ts';
 
 /** Before every key and channel, so that a server can be shared with others. */
-const PREFIX = 'spanway:';
+function prefixOf(namespace: string): string {
+  return `spanway:cache:${namespace}:`;
+}
 
 /** The port promises a second; this leaves something for the work around the wait. */
 const ANSWER_WITHIN_MS = 800;
@@ -29,12 +31,12 @@ const MAX_RECONNECT_MS = 2_000;
  * throw, and it connects when there is one.
  * @throws AdapterConfigError
  */
-export async function openRedisCache(url: URL): Promise<RedisCache> {
+export async function openRedisCache(url: URL, namespace: string): Promise<RedisCache> {
   const place = readRedisUrl(url);
   const commands = makeConnection(place);
   const subscriber = makeConnection(place);
   await Promise.all([firstAttempt(commands.redis), firstAttempt(subscriber.redis)]);
-  return new RedisCache(commands, subscriber, takeWithin(url));
+  return new RedisCache(commands, subscriber, { prefix: prefixOf(namespace), takeWithinMs: takeWithin(url) });
 }
 
 export class RedisCache implements Cache {
@@ -42,38 +44,34 @@ export class RedisCache implements Cache {
   readonly #commands: Connection;
   readonly #subscriber: Connection;
   readonly #subscriptions: Subscriptions;
+  readonly #prefix: string;
   readonly #takeWithinMs: number;
   readonly #ownBuckets = new LocalBuckets(OWN_BUCKETS, () => performance.now());
   #takesAlone: { readonly until: number; readonly why: Error } | undefined;
 
-  constructor(commands: Connection, subscriber: Connection, takeWithinMs: number) {
-    this.#takeWithinMs = takeWithinMs;
+  constructor(commands: Connection, subscriber: Connection, settings: { readonly prefix: string; readonly takeWithinMs: number }) {
+    this.#prefix = settings.prefix;
+    this.#takeWithinMs = settings.takeWithinMs;
     this.#commands = commands;
     this.#subscriber = subscriber;
-    this.versioned = new RedisVersionedValues(commands.redis, PREFIX, (call) => answered(commands, call));
+    this.versioned = new RedisVersionedValues(commands.redis, this.#prefix, (call) => answered(commands, call));
     this.#subscriptions = new Subscriptions(subscriber.redis);
   }
 
   async get(key: string): Promise<string | undefined> {
-    return (await answered(this.#commands, this.#commands.redis.get(PREFIX + key))) ?? undefined;
-  }
-
-  async set(key: string, value: string, ttlMs: number): Promise<void> {
-    const { redis } = this.#commands;
-    const ttl = Math.floor(ttlMs);
-    // Redis refuses a TTL of 0, which says: not even now.
-    await answered<unknown>(this.#commands, ttl < 1 ? redis.del(PREFIX + key) : redis.set(PREFIX + key, value, 'PX', ttl));
+    return (await answered(this.#commands, this.#commands.redis.get(this.#prefix + key))) ?? undefined;
   }
 
   async add(key: string, value: string, ttlMs: number): Promise<void> {
     const ttl = Math.floor(ttlMs);
-    if (ttl >= 1) await answered<unknown>(this.#commands, this.#commands.redis.set(PREFIX + key, value, 'PX', ttl, 'NX'));
+    // Redis refuses a TTL of 0.
+    if (ttl >= 1) await answered<unknown>(this.#commands, this.#commands.redis.set(this.#prefix + key, value, 'PX', ttl, 'NX'));
   }
 
   async signal(channels: readonly string[]): Promise<void> {
     if (channels.length === 0) return;
     const pipeline = this.#commands.redis.pipeline();
-    for (const channel of channels) pipeline.publish(PREFIX + channel, '');
+    for (const channel of channels) pipeline.publish(this.#prefix + channel, '');
     const published = pipeline.exec().then((results) => {
       const failed = results?.find(([error]) => error !== null);
       if (failed?.[0]) throw failed[0];
@@ -82,7 +80,7 @@ export class RedisCache implements Cache {
   }
 
   listen(channel: string): Promise<Listener> {
-    return answered(this.#subscriber, this.#subscriptions.listen(PREFIX + channel));
+    return answered(this.#subscriber, this.#subscriptions.listen(this.#prefix + channel));
   }
 
   async take(buckets: readonly Bucket[]): Promise<Taken> {
@@ -102,7 +100,7 @@ export class RedisCache implements Cache {
   }
 
   async #takeThere(buckets: readonly Bucket[]): Promise<Taken> {
-    const keys = buckets.map(({ key }) => PREFIX + key);
+    const keys = buckets.map(({ key }) => this.#prefix + key);
     const intervals = buckets.flatMap((bucket) => [intervalOf(bucket), intervalOf(bucket) * bucket.burst]);
     const call = this.#commands.redis.spanwayTake(keys.length, ...keys, ...intervals);
     const [taken, ...fullIn] = await answered(this.#commands, inTime(call, this.#takeWithinMs));
@@ -208,8 +206,6 @@ function readRedisUrl(url: URL): Place {
   // The URL may hold a password, so it is not repeated.
   const refuse = (why: string) => new AdapterConfigError(`cache: the ${url.protocol} URL ${why}; expected ${url.protocol}//HOST:PORT`);
   if (url.hostname === '') throw refuse('names no host');
-  const unknown = [...url.searchParams.keys()].find((name) => name !== 'takeWithinMs');
-  if (unknown !== undefined) throw refuse(`has the option ${JSON.stringify(unknown)}; only takeWithinMs is known`);
   const database = /^\/?(\d{0,4})$/.exec(url.pathname)?.[1];
   if (database === undefined) throw refuse('names a database that is no number');
   return {

@@ -12,8 +12,6 @@ export interface EventBridgeConfig {
   readonly client: EventBridgeClientConfig;
 }
 
-const OPTIONS = ['region', 'endpoint', 'credentials'];
-
 /**
  * `eventbridge:BUS[?region=REGION][&endpoint=URL][&credentials=local]`. BUS is a name or an ARN.
  * - region: default from the ARN, else as the SDK resolves it (AWS_REGION, the profile).
@@ -28,8 +26,6 @@ export function readEventBridgeUrl(url: URL): EventBridgeConfig {
   const bus = decodeURIComponent(url.pathname);
   if (!/^(arn:aws[\w-]*:events:[a-z\d-]+:\d{12}:event-bus\/)?[/.\w-]{1,256}$/.test(bus))
     throw refuse('names no event bus; expected eventbridge:BUS, for example eventbridge:spanway?region=eu-west-1');
-  for (const option of url.searchParams.keys())
-    if (!OPTIONS.includes(option)) throw refuse(`has the option ${option}; known are ${OPTIONS.join(', ')}`);
 
   const endpoint = url.searchParams.get('endpoint');
   if (endpoint !== null && !/^https?:$/.test(URL.parse(endpoint)?.protocol ?? ''))

@@ -3,8 +3,11 @@ import { type AdapterTable, openAdapter, type Provisionable } from '../adapter.t
 import type { Events } from './port.ts';
 
 export const eventsAdapters: AdapterTable<Events & Provisionable> = {
-  eventbridge: async (url) => (await import('./eventbridge.ts')).openEventBridge(url),
-  sqlite: async (url) => (await import('./sqlite.ts')).openSqliteEvents(url),
+  eventbridge: {
+    options: ['region', 'endpoint', 'credentials'],
+    open: async (url) => (await import('./eventbridge.ts')).openEventBridge(url),
+  },
+  sqlite: { options: [], open: async (url) => (await import('./sqlite.ts')).openSqliteEvents(url) },
 };
 
 /** @throws AdapterConfigError */

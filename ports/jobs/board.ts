@@ -26,8 +26,8 @@ const BUTTONS: ReadonlyMap<string, Wish> = new Map([
 ]);
 
 /** `steerPath`: the path of the page that steers a job, before its id. */
-export function open(url: URL, steerPath: string): Promise<JobsBoard> {
-  const jobs = new BullJobs(url.href);
+export function open(url: URL, namespace: string, steerPath: string): Promise<JobsBoard> {
+  const jobs = new BullJobs(url.href, namespace);
   const server = new FastifyAdapter();
   createBullBoard({
     queues: [new SteeredQueue(jobs, steerPath)],

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { DelayedError, type Job as BullJob, Queue, WaitingError, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { PortUnavailableError } from '../errors.ts';
-import { PREFIX, QUEUE } from './queue.ts';
+import { prefixOf, QUEUE } from './queue.ts';
 import type { Job, JobRun, Jobs, JobState, JobWorker, RunningWorker, Wish } from './port.ts';
 
 /** How long a job is its worker's without word of it, and how often jobs of dead workers are looked for. */
@@ -29,20 +29,22 @@ type Held = BullJob<Data, string>;
 /** What a run that was cancelled returns. */
 const CANCELLED = 'cancelled';
 
-export function open(url: URL): Promise<Jobs> {
-  return Promise.resolve(new BullJobs(url.href));
+export function open(url: URL, namespace: string): Promise<Jobs> {
+  return Promise.resolve(new BullJobs(url.href, namespace));
 }
 
 export class BullJobs implements Jobs {
   readonly #url: string;
+  readonly #prefix: string;
   readonly #redis: Redis;
   /** For the board alone. */
   readonly queue: Queue<Data, string>;
 
-  constructor(url: string) {
+  constructor(url: string, namespace: string) {
     this.#url = url;
+    this.#prefix = prefixOf(namespace);
     this.#redis = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: CONNECT_TIMEOUT_MS });
-    this.queue = new Queue(QUEUE, { connection: this.#redis, prefix: PREFIX });
+    this.queue = new Queue(QUEUE, { connection: this.#redis, prefix: this.#prefix });
     // Each call reports its own failure; without a listener these would end the process.
     this.#redis.on('error', () => undefined);
     this.queue.on('error', () => undefined);
@@ -89,7 +91,7 @@ export class BullJobs implements Jobs {
     connection.on('error', onError);
     const worker = new Worker<Data, string>(QUEUE, (job, token = '') => this.#run(job, token, run, stopping.signal), {
       connection,
-      prefix: PREFIX,
+      prefix: this.#prefix,
       concurrency,
       lockDuration: LOCK_MS,
       stalledInterval: STALLED_LOOK_MS,

@@ -3,8 +3,8 @@ import { openAdapter, type AdapterTable, type Provisionable } from '../adapter.t
 import type { HoldsDeadLetters, Queue } from './port.ts';
 
 export const queueAdapters: AdapterTable<Queue & Provisionable & HoldsDeadLetters> = {
-  sqs: async (url) => (await import('./sqs.ts')).open(url),
-  sqlite: async (url) => (await import('./sqlite.ts')).open(url),
+  sqs: { options: ['region', 'credentials'], open: async (url) => (await import('./sqs.ts')).open(url) },
+  sqlite: { options: ['faults'], open: async (url) => (await import('./sqlite.ts')).open(url) },
 };
 
 /** @throws AdapterConfigError */

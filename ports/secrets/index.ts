@@ -5,8 +5,8 @@ import { type AdapterTable, openAdapter } from '../adapter.ts';
 import type { Secrets } from './port.ts';
 
 export const secretsAdapters: AdapterTable<Secrets> = {
-  env: async () => new (await import('./env.ts')).EnvSecrets(),
-  file: async (url) => new (await import('./file.ts')).FileSecrets(fileURLToPath(url)),
+  env: { options: [], open: async () => new (await import('./env.ts')).EnvSecrets() },
+  file: { options: [], open: async (url) => new (await import('./file.ts')).FileSecrets(fileURLToPath(url)) },
 };
 
 /** @throws AdapterConfigError */
@@ -16,6 +16,6 @@ export function openSecrets(url: string): Promise<Secrets> {
 
 /** A URL parser takes `file:secrets` for `/secrets`; here it is a folder beside us, as in `sqlite:` URLs. */
 function absolute(url: string): string {
-  const relative = /^file:(?!\/)(.+)$/i.exec(url)?.[1];
-  return relative === undefined ? url : pathToFileURL(resolve(decodeURIComponent(relative))).href;
+  const [, relative, options = ''] = /^file:(?!\/)([^?#]+)(.*)$/i.exec(url) ?? [];
+  return relative === undefined ? url : pathToFileURL(resolve(decodeURIComponent(relative))).href + options;
 }

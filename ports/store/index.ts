@@ -1,16 +1,27 @@
 /** Opens the store that a URL names. */
-import { type AdapterTable, openAdapter } from '../adapter.ts';
+import { resolve } from 'node:path';
+import { type AdapterTable, adapterOf, openAdapter, sqlitePath } from '../adapter.ts';
 import type { SchemaAdmin, Store } from './port.ts';
 
-const adapters: AdapterTable<Store & SchemaAdmin> = {
-  sqlite: async (url) => (await import('./sqlite.ts')).openSqliteStore(url),
-  spanner: async (url) => (await import('./spanner.ts')).openSpannerStore(url),
+export const storeAdapters: AdapterTable<Store & SchemaAdmin> = {
+  sqlite: { options: [], open: async (url) => (await import('./sqlite.ts')).openSqliteStore(url) },
+  spanner: {
+    options: ['emulator', 'timeoutMs', 'transactionTimeoutMs'],
+    open: async (url) => (await import('./spanner.ts')).openSpannerStore(url),
+  },
 };
-
-/** A test fails for one of these that the conformance suite does not run. */
-export const STORE_SCHEMES: readonly string[] = Object.keys(adapters);
 
 /** `sqlite:PATH`, or `spanner://PROJECT/INSTANCE/DATABASE`. */
 export function openStore(url: string): Promise<Store & SchemaAdmin> {
-  return openAdapter('store', adapters, url);
+  return openAdapter('store', storeAdapters, url);
+}
+
+/**
+ * Which database a URL names, however it is reached: the same for every process of an installation, and another one for
+ * each installation.
+ * @throws AdapterConfigError
+ */
+export function storeIdentity(text: string): string {
+  const { url } = adapterOf('store', storeAdapters, text);
+  return url.protocol === 'sqlite:' ? `sqlite:${resolve(sqlitePath('store', url))}` : `${url.protocol}//${url.host}${url.pathname}`;
 }

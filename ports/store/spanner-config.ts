@@ -28,8 +28,6 @@ export function readSpannerUrl(url: URL): SpannerConfig {
   if (!/^[a-z][a-z0-9_-]{0,28}[a-z0-9]$/.test(database))
     fail(`${JSON.stringify(database)} is no database id (2 to 30 of a-z, 0-9, _ and -)`);
 
-  const known = ['emulator', 'timeoutMs', 'transactionTimeoutMs'];
-  for (const name of url.searchParams.keys()) if (!known.includes(name)) fail(`there is no option ${name}`);
   const milliseconds = (name: string, preset: number): number => {
     const text = url.searchParams.get(name);
     const value = text === null ? preset : Number(text);

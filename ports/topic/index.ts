@@ -3,8 +3,8 @@ import { openAdapter, type AdapterTable } from '../adapter.ts';
 import type { Topic } from './port.ts';
 
 export const topicAdapters: AdapterTable<Topic> = {
-  pubsub: async (url) => (await import('./pubsub.ts')).open(url),
-  sqlite: async (url) => (await import('./sqlite.ts')).open(url),
+  pubsub: { options: ['subscription', 'emulator', 'leaseSeconds'], open: async (url) => (await import('./pubsub.ts')).open(url) },
+  sqlite: { options: ['topic', 'subscription', 'faults'], open: async (url) => (await import('./sqlite.ts')).open(url) },
 };
 
 /** @throws AdapterConfigError */

@@ -5,8 +5,7 @@ import type { Cache } from '../../ports/cache/port.ts';
 import type { QueueSender } from '../../ports/queue/port.ts';
 import type { Store } from '../../ports/store/port.ts';
 import type { Caller } from '../../schemas/envelope/envelope.ts';
-import { readReceiptId } from '../../schemas/envelope/ids.ts';
-import type { KeyRing, Signer } from '../../schemas/envelope/key-ring.ts';
+import type { Signer } from '../../schemas/envelope/key-ring.ts';
 import { ATTRIBUTES_BYTES } from '../../schemas/envelope/pack.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
 import { Background } from './background.ts';
@@ -23,6 +22,7 @@ import { ReadinessCheck } from './readiness.ts';
 import { Receipts } from './receipts.ts';
 import { Repeats } from './reads/repeats.ts';
 import { type ReadSettings, readRoutes } from './reads/routes.ts';
+import { findReceiptId, type ReceiptKeys } from './receipt-keys.ts';
 import { RowCache } from './reads/row-cache.ts';
 import { Statuses } from './statuses.ts';
 import { Submissions, type SubmissionSettings } from './submissions.ts';
@@ -36,7 +36,7 @@ export interface GatewayParts {
   readonly resources: ResourceSource;
   readonly identity: Identity;
   readonly packSigner: () => Signer;
-  readonly receiptKeys: () => KeyRing;
+  readonly receiptKeys: ReceiptKeys;
   readonly log: FastifyBaseLogger;
   /** Hears of what goes on after an answer; needed where the process does not. A stop waits for it. */
   readonly background?: Background;
@@ -182,9 +182,9 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
         // Before the body is read. After the limits, so that who sends too much does not crowd out who does not.
         if (isWrite(request)) sender.checkRoom();
       });
-      v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', (request) => {
+      v1.get<{ Params: { id: string }; Querystring: { wait?: string } }>('/submissions/:id', async (request) => {
         const { id } = request.params;
-        const receipt = readReceiptId(id, request.caller.tenant, parts.receiptKeys().all());
+        const receipt = await findReceiptId(parts.receiptKeys, request.caller.tenant, id);
         if (!receipt) throw new RequestError('submission_not_found', 'there is no submission with this id');
         const seconds = waitOf(request.query.wait, settings.maxWaitSeconds);
         return seconds > 0 ? statuses.statusAfterWait(id, receipt, seconds, request.raw) : statuses.status(id, receipt);

@@ -4,7 +4,6 @@ import { checkEnvelope, ENVELOPE_TYPE, type Envelope, type Mutation } from '../.
 import { aggregateId, payloadHash, randomSubmissionId, receiptId, shardOf, submissionIdFor } from '../../schemas/envelope/ids.ts';
 import { HOLD_COST } from '../../schemas/envelope/holds.ts';
 import { LEDGER_COST } from '../../schemas/envelope/ledger.ts';
-import type { KeyRing } from '../../schemas/envelope/key-ring.ts';
 import { envelopeText } from '../../schemas/envelope/pack.ts';
 import { rowName, timestampOf } from '../../schemas/resource/cells.ts';
 import { mutationCost } from '../../schemas/resource/cost.ts';
@@ -13,6 +12,7 @@ import { logAllowed } from './decisions.ts';
 import { RequestError } from './errors.ts';
 import { idempotencyKeyOf, preferredWaitSeconds, traceOf } from './headers.ts';
 import type { PackSender } from './pack-sender.ts';
+import type { ReceiptKeys } from './receipt-keys.ts';
 import { shownKey, type Receipt, type Receipts } from './receipts.ts';
 import type { Statuses } from './statuses.ts';
 
@@ -37,14 +37,14 @@ export class Submissions {
   readonly #sender: PackSender;
   readonly #receipts: Receipts;
   readonly #statuses: Statuses;
-  readonly #receiptKeys: () => KeyRing;
+  readonly #receiptKeys: ReceiptKeys;
   readonly #settings: SubmissionSettings;
 
   constructor(parts: {
     sender: PackSender;
     receipts: Receipts;
     statuses: Statuses;
-    receiptKeys: () => KeyRing;
+    receiptKeys: ReceiptKeys;
     settings: SubmissionSettings;
   }) {
     this.#sender = parts.sender;
@@ -61,7 +61,7 @@ export class Submissions {
     const parts = write.mutations(submissionId);
     const mutations = parts.map((p) => p.mutation);
     const hash = payloadHash(mutations, write.ifMatch);
-    const id = receiptId({ submissionId, payloadHash: hash }, caller.tenant, this.#receiptKeys().current.key);
+    const id = receiptId({ submissionId, payloadHash: hash }, caller.tenant, this.#receiptKeys.current().current.key);
     const waitSeconds = preferredWaitSeconds(request.headers, this.#settings.maxWaitSeconds);
 
     const first = idempotencyKey === undefined ? undefined : await this.#firstReceipt(request, submissionId);

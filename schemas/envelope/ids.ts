@@ -98,9 +98,14 @@ export function receiptId(id: ReceiptId, tenant: string, key: HmacKey): string {
   return bytes.toString('base64url');
 }
 
+/** Whether it has the form of one. Who made it, its MAC says. */
+export function isReceiptId(text: string): boolean {
+  return /^[A-Za-z0-9_-]{64}$/.test(text);
+}
+
 /** Undefined for what no gateway with one of these keys made for this tenant. */
 export function readReceiptId(text: string, tenant: string, keys: readonly HmacKey[]): ReceiptId | undefined {
-  if (!/^[A-Za-z0-9_-]{64}$/.test(text)) return undefined;
+  if (!isReceiptId(text)) return undefined;
   const bytes = Buffer.from(text, 'base64url');
   const head = bytes.subarray(0, 2 * ID_BYTES);
   const mac = bytes.subarray(2 * ID_BYTES);
@@ -114,7 +119,7 @@ export function readReceiptId(text: string, tenant: string, keys: readonly HmacK
 /** The submission that a receipt id or a submission id names, its MAC unchecked: for operators. Undefined for other texts. */
 export function submissionIdOf(text: string): string | undefined {
   if (/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text)) return text;
-  return /^[A-Za-z0-9_-]{64}$/.test(text) ? uuidText(Buffer.from(text, 'base64url').subarray(0, ID_BYTES)) : undefined;
+  return isReceiptId(text) ? uuidText(Buffer.from(text, 'base64url').subarray(0, ID_BYTES)) : undefined;
 }
 
 function receiptMac(head: Buffer, tenant: string, key: HmacKey): Buffer {

@@ -6,8 +6,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { startBoard } from '../../cli/board/start.ts';
 import { type Config, readConfig } from '../../cli/config.ts';
 import { signDevelopmentToken, startDevelopmentIssuer, type TokenRequest } from '../../cli/dev-issuer.ts';
+import { openJobsOf } from '../../cli/installation.ts';
 import { issuerOf, type OidcIssuer } from '../../cli/issuers.ts';
-import { boardPathOf, openJobs } from '../../ports/jobs/index.ts';
+import { boardPathOf } from '../../ports/jobs/index.ts';
 import type { JobRun, Jobs, JobState, RunningWorker } from '../../ports/jobs/port.ts';
 import { Command } from '../fixtures/stacks.ts';
 import { describeWithServer } from '../servers.ts';
@@ -55,7 +56,7 @@ describeWithServer('redis', 'the board', ({ redis }) => {
   });
   beforeEach(async () => {
     await server.flushdb();
-    jobs = await openJobs(url);
+    jobs = await openJobsOf(config);
     board = await start(config);
   });
   afterEach(async () => {

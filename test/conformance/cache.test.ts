@@ -5,20 +5,28 @@ import { cacheConformance } from './cache.ts';
 
 cacheConformance('memory', async () => {
   // It reaches no other process: the two are one.
-  const cache = await openCache('memory:');
-  return { cache, other: cache, remove: () => cache.close() };
+  const [cache, elsewhere] = await Promise.all([openCache('memory:', 'one'), openCache('memory:', 'two')]);
+  return {
+    cache,
+    other: cache,
+    elsewhere,
+    async remove() {
+      await Promise.all([cache.close(), elsewhere.close()]);
+    },
+  };
 });
 
 describeWithServer('redis', 'on redis-server', ({ redis }) => {
   cacheConformance('redis', async () => {
     // A machine that is busy with tests may be slow to answer.
     const url = `${redis.url}?takeWithinMs=800`;
-    const [cache, other] = await Promise.all([openCache(url), openCache(url)]);
+    const [cache, other, elsewhere] = await Promise.all([openCache(url, 'one'), openCache(url, 'one'), openCache(url, 'two')]);
     return {
       cache,
       other,
+      elsewhere,
       async remove() {
-        await Promise.all([cache.close(), other.close()]);
+        await Promise.all([cache.close(), other.close(), elsewhere.close()]);
       },
     };
   });

@@ -8,6 +8,8 @@ export interface CacheFixture {
   readonly cache: Cache;
   /** Another process's cache, as far as the adapter reaches: values, signals and buckets are those of both. */
   readonly other: Cache;
+  /** On the same server, as another installation has it. */
+  readonly elsewhere: Cache;
   remove(): Promise<void>;
 }
 
@@ -19,10 +21,11 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
   describe(`cache: ${name}`, () => {
     let cache: Cache;
     let other: Cache;
+    let elsewhere: Cache;
     let remove: () => Promise<void>;
     let key: string;
     beforeEach(async () => {
-      ({ cache, other, remove } = await open());
+      ({ cache, other, elsewhere, remove } = await open());
       key = `test:${randomUUID()}`;
     });
     afterEach(() => remove());
@@ -94,36 +97,28 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
     });
 
     describe('values', () => {
-      it('adds a value only where there is none, and sets one over another', async () => {
-        await cache.add(key, 'first', 60_000);
-        await Promise.all([cache.add(key, 'second', 60_000), cache.add(key, 'third', 60_000)]);
-        expect(await cache.get(key)).toBe('first');
-        await cache.set(key, 'fourth', 60_000);
-        expect(await cache.get(key)).toBe('fourth');
+      it('adds a value only where there is none, whoever added it', async () => {
+        await cache.add(key, 'first', LONG_MS);
+        await Promise.all([cache.add(key, 'second', LONG_MS), other.add(key, 'third', LONG_MS)]);
+        expect([await cache.get(key), await other.get(key)]).toEqual(['first', 'first']);
       });
 
-      it('finds nothing under a key that was never set', async () => {
+      it('finds nothing under a key that was never added', async () => {
         expect(await cache.get(key)).toBeUndefined();
       });
 
       it.each(['{"a":1}', '', 'ü 数 \u0000 \ud83d\ude00', 'x'.repeat(200_000)])(
-        'gives back what was set, to the other one too',
+        'gives back what was added, to the other one too',
         async (value) => {
-          await cache.set(key, value, LONG_MS);
+          await cache.add(key, value, LONG_MS);
           expect(await cache.get(key)).toBe(value);
           expect(await other.get(key)).toBe(value);
         },
       );
 
-      it('gives the value that was set last', async () => {
-        await cache.set(key, 'first', LONG_MS);
-        await other.set(key, 'second', LONG_MS);
-        expect(await cache.get(key)).toBe('second');
-      });
-
       it('never gives a value older than its TTL', async () => {
         const ttlMs = 60;
-        await cache.set(key, 'value', ttlMs);
+        await cache.add(key, 'value', ttlMs);
         const expiredFrom = performance.now() + ttlMs;
         let asked: number;
         let value: string | undefined;
@@ -135,16 +130,20 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
         } while (value !== undefined);
       });
 
-      it('counts the TTL from the last set', async () => {
-        await cache.set(key, 'first', LONG_MS);
-        await cache.set(key, 'second', 1.5);
-        await expect.poll(() => cache.get(key)).toBeUndefined();
+      it('counts the TTL from the add that put it there, and adds again after it', async () => {
+        await cache.add(key, 'first', 500.5);
+        await other.add(key, 'second', 1000);
+        await expect.poll(() => cache.get(key), { timeout: LONG_MS, interval: 20 }).toBeUndefined();
+        await cache.add(key, 'third', LONG_MS);
+        expect(await other.get(key)).toBe('third');
       });
 
-      it.each([0, -5])('keeps nothing for a TTL of %d ms', async (ttlMs) => {
-        await cache.set(key, 'before', LONG_MS);
-        await cache.set(key, 'value', ttlMs);
+      it.each([0, 0.5, -5])('keeps nothing for a TTL of %d ms', async (ttlMs) => {
+        await cache.add(key, 'value', ttlMs);
         expect(await cache.get(key)).toBeUndefined();
+        await cache.add(key, 'another', LONG_MS);
+        await cache.add(key, 'value', ttlMs);
+        expect(await cache.get(key)).toBe('another');
       });
     });
 
@@ -299,6 +298,35 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
       });
     });
 
+    describe('another namespace on the same server', () => {
+      it('sees none of the values, and its own stay apart', async () => {
+        const row = `${key}:row`;
+        await cache.add(key, 'here', LONG_MS);
+        await cache.versioned.put(row, 'here', 10, LONG_MS);
+        expect([await elsewhere.get(key), await elsewhere.versioned.get(row)]).toEqual([undefined, undefined]);
+        await elsewhere.add(key, 'there', LONG_MS);
+        await elsewhere.versioned.put(row, 'there', 5, LONG_MS);
+        await elsewhere.versioned.outdate([{ key: row, version: 20 }], LONG_MS);
+        expect([await other.get(key), await other.versioned.get(row)]).toEqual(['here', 'here']);
+        expect([await elsewhere.get(key), await elsewhere.versioned.get(row)]).toEqual(['there', undefined]);
+      });
+
+      it('hears none of the signals', async () => {
+        const [here, there] = [await other.listen(key), await elsewhere.listen(key)];
+        await cache.signal([key]);
+        expect(await Promise.all([here.wait(LONG_MS), there.wait(SHORT_MS)])).toEqual([true, false]);
+        here.close();
+        there.close();
+      });
+
+      it('has buckets of its own', async () => {
+        const bucket = { key, perSecond: 0.001, burst: 1 };
+        expect((await cache.take([bucket])).taken).toBe(true);
+        expect(await elsewhere.take([bucket])).toMatchObject({ taken: true, levels: [{ left: 0 }] });
+        expect((await other.take([bucket])).taken).toBe(false);
+      });
+    });
+
     it('answers a ping', async () => {
       await expect(cache.ping()).resolves.toBeUndefined();
     });
@@ -307,7 +335,7 @@ export function cacheConformance(name: string, open: () => Promise<CacheFixture>
       await cache.close();
       await cache.close();
       await expect(cache.get(key)).rejects.toThrow(PortUnavailableError);
-      await expect(cache.set(key, 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+      await expect(cache.add(key, 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
       await expect(cache.signal([key])).rejects.toThrow(PortUnavailableError);
       await expect(cache.listen(key)).rejects.toThrow(PortUnavailableError);
       await expect(cache.take([{ key, perSecond: 1, burst: 1 }])).rejects.toThrow(PortUnavailableError);

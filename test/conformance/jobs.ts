@@ -7,6 +7,8 @@ import { openJobs } from '../../ports/jobs/index.ts';
 import type { Job, JobRun, Jobs, JobState, RunningWorker } from '../../ports/jobs/port.ts';
 
 const HOLDER = fileURLToPath(new URL('../fixtures/job-holder.ts', import.meta.url));
+/** Of `job-holder.ts` too. */
+const NAMESPACE = 'test';
 const WAIT = { timeout: 40_000, interval: 50 };
 
 export function jobsConformance(name: string, make: () => Promise<{ readonly url: string; remove(): Promise<void> }>): void {
@@ -17,7 +19,7 @@ export function jobsConformance(name: string, make: () => Promise<{ readonly url
     const workers: RunningWorker[] = [];
     beforeEach(async () => {
       ({ url, remove } = await make());
-      jobs = await openJobs(url);
+      jobs = await openJobs(url, NAMESPACE);
     });
     afterEach(async () => {
       for (const worker of workers.splice(0)) await worker.stop();
@@ -161,7 +163,7 @@ export function jobsConformance(name: string, make: () => Promise<{ readonly url
 
     it('runs as many at once as it is told to, and each once', async () => {
       const ids = await Promise.all(Array.from({ length: 6 }, () => jobs.add({})));
-      const other = await openJobs(url);
+      const other = await openJobs(url, NAMESPACE);
       const runs: string[] = [];
       let [now, most] = [0, 0];
       const run = async ({ id }: JobRun): Promise<void> => {

@@ -6,18 +6,20 @@ import { cacheAdapters } from '../../ports/cache/index.ts';
 import { eventsAdapters } from '../../ports/events/index.ts';
 import { jobsAdapters } from '../../ports/jobs/index.ts';
 import { queueAdapters } from '../../ports/queue/index.ts';
-import { secretsAdapters } from '../../ports/secrets/index.ts';
-import { STORE_SCHEMES } from '../../ports/store/index.ts';
+import { openSecrets, secretsAdapters } from '../../ports/secrets/index.ts';
+import { storeAdapters } from '../../ports/store/index.ts';
 import { topicAdapters } from '../../ports/topic/index.ts';
+import { type AdapterTable, openAdapter } from '../../ports/adapter.ts';
+import { AdapterConfigError } from '../../ports/errors.ts';
 import { schemesMissing, schemesRun } from './coverage.ts';
 
-const PORTS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+const PORTS: Readonly<Record<string, AdapterTable<unknown, [string]>>> = {
   cache: cacheAdapters,
   events: eventsAdapters,
   jobs: jobsAdapters,
   queue: queueAdapters,
   secrets: secretsAdapters,
-  store: Object.fromEntries(STORE_SCHEMES.map((scheme) => [scheme, scheme])),
+  store: storeAdapters,
   topic: topicAdapters,
 };
 
@@ -47,6 +49,32 @@ describe.each(Object.entries(PORTS))('the %s port', (port, adapters) => {
       'suites that run for a scheme which no URL can name',
     ).toEqual([]);
   });
+});
+
+describe.each(Object.entries(PORTS).flatMap(([port, adapters]) => Object.keys(adapters).map((scheme) => [port, scheme] as const)))(
+  'the URL of the %s port with %s:',
+  (port, scheme) => {
+    const { options = [] } = PORTS[port]?.[scheme] ?? {};
+
+    it('is refused with an option that there is not, which would silently mean the default', async () => {
+      for (const unknown of ['unheardOf', ...options.map((name) => name.slice(0, -1))]) {
+        const opened = openAdapter(port, PORTS[port] ?? {}, `${scheme}:?${unknown}=1`, 'test');
+        await expect(opened, unknown).rejects.toThrow(AdapterConfigError);
+        await expect(opened, unknown).rejects.toThrow(
+          ` has the option "${unknown}"; ${options.length === 0 ? 'it takes none' : `there is ${options.join(', ')}`}`,
+        );
+      }
+    });
+  },
+);
+
+it('an option is refused without a word of the password and of other options', async () => {
+  const opened = openAdapter('jobs', jobsAdapters, 'redis://user:hush-hush@127.0.0.1:1/3?tls=very-hush', 'test');
+  await expect(opened).rejects.toThrow('jobs: redis://127.0.0.1:1/3 has the option "tls"; it takes none');
+});
+
+it('a folder of secrets that is named from here is refused with an option too', async () => {
+  await expect((async () => openSecrets('file:secrets?mode=1'))()).rejects.toThrow('has the option "mode"');
 });
 
 describe('the reading of conformance tests', () => {

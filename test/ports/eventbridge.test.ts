@@ -180,7 +180,6 @@ describe('an eventbridge: URL', () => {
   it.each([
     'eventbridge:',
     'eventbridge:a%20b',
-    'eventbridge:a?regoin=us-east-1',
     'eventbridge:a?endpoint=localhost',
     'eventbridge:a?endpoint=http://127.0.0.1:1&credentials=mine',
     'eventbridge:a?credentials=local',

@@ -7,7 +7,7 @@ import { AdapterConfigError } from '../../ports/errors.ts';
 it('gives a value up to its TTL and not at it', async () => {
   let now = 1_000;
   const cache = new MemoryCache({ now: () => now });
-  await cache.set('key', 'value', 500);
+  await cache.add('key', 'value', 500);
   now = 1_499;
   expect(await cache.get('key')).toBe('value');
   now = 1_500;
@@ -16,11 +16,13 @@ it('gives a value up to its TTL and not at it', async () => {
 
 it('forgets the least recently used entry when it is full', async () => {
   const cache = new MemoryCache({ maxEntries: 3 });
-  for (const key of ['a', 'b', 'c']) await cache.set(key, key, 60_000);
+  for (const key of ['a', 'b', 'c']) await cache.add(key, key, 60_000);
   await cache.get('a');
-  await cache.set('b', 'again', 60_000);
-  await cache.set('d', 'd', 60_000);
-  expect(await Promise.all(['a', 'b', 'c', 'd'].map((key) => cache.get(key)))).toEqual(['a', 'again', undefined, 'd']);
+  await cache.get('b');
+  // Kept, and not used by it.
+  await cache.add('c', 'again', 60_000);
+  await cache.add('d', 'd', 60_000);
+  expect(await Promise.all(['a', 'b', 'c', 'd'].map((key) => cache.get(key)))).toEqual(['a', 'b', undefined, 'd']);
 });
 
 it('fills a bucket at its rate, to the microsecond, and no further than its burst', async () => {
@@ -45,9 +47,10 @@ it('forgets the least recently used bucket when it has too many', async () => {
 });
 
 it('takes its size from the URL', async () => {
-  const cache = await openCache('memory:?maxEntries=1');
-  await cache.set('a', 'a', 60_000);
-  await cache.set('b', 'b', 60_000);
+  const cache = await openCache('memory:?maxEntries=1', 'test');
+  await cache.add('a', 'a', 60_000);
+  await cache.add('b', 'b', 60_000);
   expect(await cache.get('a')).toBeUndefined();
-  for (const wrong of ['0', '1e3', '10000000']) await expect(openCache(`memory:?maxEntries=${wrong}`)).rejects.toThrow(AdapterConfigError);
+  for (const wrong of ['0', '1e3', '10000000'])
+    await expect(openCache(`memory:?maxEntries=${wrong}`, 'test')).rejects.toThrow(AdapterConfigError);
 });

@@ -21,14 +21,14 @@ async function startRedis(port?: number): Promise<RedisServer> {
 }
 
 async function open(url: string): Promise<Cache> {
-  const cache = await openCache(url);
+  const cache = await openCache(url, 'test');
   onTestFinished(() => cache.close());
   return cache;
 }
 
 const everyCall: readonly (readonly [string, (cache: Cache) => Promise<unknown>])[] = [
   ['get', (cache) => cache.get('key')],
-  ['set', (cache) => cache.set('key', 'value', LONG_MS)],
+  ['add', (cache) => cache.add('key', 'value', LONG_MS)],
   ['signal', (cache) => cache.signal(['one', 'two'])],
   ['listen', (cache) => cache.listen('channel')],
   ['ping', (cache) => cache.ping()],
@@ -52,7 +52,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const port = Number(new URL(server.address.url).port);
     const [cache, other] = await Promise.all([open(server.address.url), open(server.address.url)]);
     const listener = await cache.listen('channel');
-    await cache.set('before', 'value', LONG_MS);
+    await cache.add('before', 'value', LONG_MS);
 
     await server.stop();
     await expectUnavailableWithinASecond(cache);
@@ -62,7 +62,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     await expect.poll(() => other.ping(), { timeout: 10_000 }).toBeUndefined();
     // Nothing was kept to be sent later, and the server kept nothing either.
     expect(await cache.get('key')).toBeUndefined();
-    await cache.set('key', 'value', LONG_MS);
+    await cache.add('key', 'value', LONG_MS);
     expect(await other.get('key')).toBe('value');
 
     // A listener from before hears again, as soon as its connection has told the server.
@@ -99,10 +99,10 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const raw = new Redis(server.address.url);
     onTestFinished(() => raw.disconnect());
     await cache.take([{ key: 'slow', perSecond: 0.1, burst: 5 }]);
-    expect(await raw.pttl('spanway:slow')).toBeGreaterThan(0);
-    expect(await raw.pttl('spanway:slow')).toBeLessThanOrEqual(10_000);
+    expect(await raw.pttl('spanway:cache:test:slow')).toBeGreaterThan(0);
+    expect(await raw.pttl('spanway:cache:test:slow')).toBeLessThanOrEqual(10_000);
     await cache.take([{ key: 'quick', perSecond: 1000, burst: 5 }]);
-    await expect.poll(() => raw.exists('spanway:quick')).toBe(0);
+    await expect.poll(() => raw.exists('spanway:cache:test:quick')).toBe(0);
   });
 
   it('opens where there is no server yet, and works once there is', async () => {
@@ -127,12 +127,12 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
   });
 
   it('refuses options it does not know, without repeating the password', async () => {
-    const error = await openCache('redis://user:hush-hush@127.0.0.1:1?tls=1').catch((thrown: unknown) => thrown);
+    const error = await openCache('redis://user:hush-hush@127.0.0.1:1?tls=1', 'test').catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(AdapterConfigError);
     expect(String(error)).not.toContain('hush-hush');
-    await expect(openCache('redis://127.0.0.1:1?takeWithinMs=801')).rejects.toThrow(/takeWithinMs=801.*1 to 800/);
-    await expect(openCache('redis:')).rejects.toThrow(AdapterConfigError);
-    await expect(openCache('redis://host/name')).rejects.toThrow(AdapterConfigError);
+    await expect(openCache('redis://127.0.0.1:1?takeWithinMs=801', 'test')).rejects.toThrow(/takeWithinMs=801.*1 to 800/);
+    await expect(openCache('redis:', 'test')).rejects.toThrow(AdapterConfigError);
+    await expect(openCache('redis://host/name', 'test')).rejects.toThrow(AdapterConfigError);
   });
 
   it('says that the password is wrong, and not what it was', async () => {
@@ -150,7 +150,7 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     onTestFinished(() => raw.disconnect());
     // Full: from now on it refuses writes, and ioredis names the whole command in its error.
     await raw.config('SET', 'maxmemory', '1');
-    const error = await cache.set('key', 'hush-hush', LONG_MS).catch((thrown: unknown) => thrown);
+    const error = await cache.add('key', 'hush-hush', LONG_MS).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(PortUnavailableError);
     expect(String(error)).toContain('OOM');
     expect(JSON.stringify([error, (error as Error).cause])).not.toContain('hush-hush');
@@ -162,16 +162,16 @@ describeWithServer('redis', 'the Redis cache', ({ redis }) => {
     const raw = new Redis(server.address.url);
     onTestFinished(() => raw.disconnect());
 
-    await cache.set('key', 'value', LONG_MS);
+    await cache.add('key', 'value', LONG_MS);
     const listeners = await Promise.all([cache.listen('channel'), cache.listen('channel')]);
-    expect(await raw.keys('*')).toEqual(['spanway:key']);
-    expect(await raw.pubsub('NUMSUB', 'spanway:channel')).toEqual(['spanway:channel', 1]);
-    expect(await raw.pubsub('CHANNELS')).toEqual(['spanway:channel']);
+    expect(await raw.keys('*')).toEqual(['spanway:cache:test:key']);
+    expect(await raw.pubsub('NUMSUB', 'spanway:cache:test:channel')).toEqual(['spanway:cache:test:channel', 1]);
+    expect(await raw.pubsub('CHANNELS')).toEqual(['spanway:cache:test:channel']);
 
     listeners[0].close();
     // A round trip on the subscriber's connection, so that an UNSUBSCRIBE would have been carried out.
     (await cache.listen('another')).close();
-    expect(await raw.pubsub('CHANNELS', 'spanway:channel')).toEqual(['spanway:channel']);
+    expect(await raw.pubsub('CHANNELS', 'spanway:cache:test:channel')).toEqual(['spanway:cache:test:channel']);
     listeners[1].close();
     await expect.poll(() => raw.pubsub('CHANNELS')).toEqual([]);
   });
@@ -210,8 +210,8 @@ describeWithServer('redis', 'the Redis cache on a connection that hangs', ({ red
     const cache = await open(`redis://127.0.0.1:${port}`);
     for (const socket of sockets) socket.destroy();
     // The first one finds out.
-    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
-    await expect(cache.set('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect(cache.add('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
+    await expect(cache.add('dropped', 'value', LONG_MS)).rejects.toThrow(PortUnavailableError);
     await expect.poll(() => cache.ping(), { timeout: 10_000 }).toBeUndefined();
     expect(await cache.get('dropped')).toBeUndefined();
   });

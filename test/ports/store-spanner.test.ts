@@ -26,7 +26,6 @@ describe('the spanner URL', () => {
     ['spanner://p/i/Db', '"Db" is no database id'],
     ['spanner://p/i/db?emulator=http://localhost:9010', 'not HOST:PORT'],
     ['spanner://p/i/db?timeoutMs=soon', 'timeoutMs is soon, not from 100 to 600000'],
-    ['spanner://p/i/db?timeout=5', 'there is no option timeout'],
   ])('is refused when it is %s', (url, reason) => {
     expect(() => readSpannerUrl(new URL(url))).toThrow(reason);
   });

@@ -11,7 +11,7 @@ import { temporaryFolder } from '../temp.ts';
 it('signals of the memory cache and of a SQLite file reach the other threads of the process', async () => {
   const path = join(await temporaryFolder(), 'spanway.db');
   const file = SqliteFile.use(path);
-  const cache = await openCache('memory:');
+  const cache = await openCache('memory:', 'test');
   try {
     const listener = await cache.listen('there');
     const notified = Promise.withResolvers<undefined>();

@@ -58,8 +58,8 @@ export async function startSystem(options: {
   const store = await preparedStore(options.store, set);
   const [appliers, cache, appliersCache] = await Promise.all([
     openStore(options.store),
-    openCache(options.cache),
-    openCache(options.cache),
+    openCache(options.cache, 'test'),
+    openCache(options.cache, 'test'),
   ]);
   const gateway = await startTestGateway({
     resources: { current: set },

@@ -148,6 +148,24 @@ function sealing(open: () => Promise<OpenStore>): void {
       expect(rows).toBe(11);
     });
 
+    it.each([
+      ['aggregates', []],
+      ['correlations', []],
+      ['correlations', ['AAAAAAAAAAA', 'AAAAAAAAAAA']],
+    ])('the commit that is not found any more, since somebody changed its %s to %j', async (column, value) => {
+      const key = await historyKeyOf(4);
+      await store.commit([{ op: 'update', table: COMMITS, columns: [...COMMITS.primaryKey, column], values: [...key, value] }], TAG);
+      expect((await verified(store)).found).toMatchObject([
+        { kind: 'row_changed', table: 'spanway_commits', why: expect.stringMatching(`: its ${column} are not those of its envelopes$`) },
+      ]);
+    });
+
+    it('no commit from before the marks of correlation ids were', async () => {
+      const values = [...(await historyKeyOf(4)), null];
+      await store.commit([{ op: 'update', table: COMMITS, columns: [...COMMITS.primaryKey, 'correlations'], values }], TAG);
+      expect((await verified(store)).found).toEqual([]);
+    });
+
     it('rows of a commit that cannot be read, or is gone', async () => {
       await rewriteHistory(4, () => 'nonsense');
       await store.commit([{ op: 'delete', table: COMMITS, key: await historyKeyOf(0) }], TAG);

@@ -14,7 +14,7 @@ let pipeline: Pipeline;
 let jobs: Jobs;
 beforeEach(async () => {
   pipeline = await startPipeline();
-  jobs = await openJobs(`sqlite:${pipeline.folder}/jobs.db`);
+  jobs = await openJobs(`sqlite:${pipeline.folder}/jobs.db`, 'test');
 });
 afterEach(async () => {
   await jobs.close();

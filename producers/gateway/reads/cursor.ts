@@ -7,6 +7,7 @@ import type { HmacKey } from '../../../schemas/envelope/hmac.ts';
 import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { RequestError } from '../errors.ts';
+import { type ReceiptKeys, withKeys } from '../receipt-keys.ts';
 import type { ListPlan } from './query.ts';
 
 const CIPHER = 'aes-256-gcm';
@@ -28,22 +29,30 @@ export function makeCursor(keys: KeyRing, scope: CursorScope, after: readonly Ce
   return Buffer.concat([iv, cipher.update(JSON.stringify(after), 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64url');
 }
 
-/** @throws RequestError (`invalid_parameter`) for what no gateway with one of these keys made for this tenant and query. */
-export function readCursor(keys: KeyRing, scope: CursorScope, text: string): readonly Cell[] {
+/**
+ * @throws RequestError (`invalid_parameter`) for what no gateway made for this tenant and query, UnavailableError as
+ * `withKeys` does.
+ */
+export async function readCursor(keys: ReceiptKeys, scope: CursorScope, text: string): Promise<readonly Cell[]> {
   const bytes = Buffer.from(text, 'base64url');
-  if (/^[\w-]+$/.test(text) && bytes.length > IV_BYTES + TAG_BYTES) {
-    for (const key of keys.all()) {
-      try {
-        const decipher = createDecipheriv(CIPHER, cursorKey(key), bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
-        decipher.setAAD(bound(scope)).setAuthTag(bytes.subarray(-TAG_BYTES));
-        const plain = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
-        return JSON.parse(plain.toString('utf8')) as readonly Cell[];
-      } catch {
-        // Another key's, or nobody's.
-      }
+  const isCursor = /^[\w-]+$/.test(text) && bytes.length > IV_BYTES + TAG_BYTES;
+  const cells = isCursor ? await withKeys(keys, (ring) => decrypted(bytes, scope, ring)) : undefined;
+  if (!cells) throw new RequestError('invalid_parameter', 'cursor is none that was given out for this list; leave it out to begin again');
+  return cells;
+}
+
+function decrypted(bytes: Buffer, scope: CursorScope, ring: KeyRing): readonly Cell[] | undefined {
+  for (const key of ring.all()) {
+    try {
+      const decipher = createDecipheriv(CIPHER, cursorKey(key), bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
+      decipher.setAAD(bound(scope)).setAuthTag(bytes.subarray(-TAG_BYTES));
+      const plain = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
+      return JSON.parse(plain.toString('utf8')) as readonly Cell[];
+    } catch {
+      // Another key's, or nobody's.
     }
   }
-  throw new RequestError('invalid_parameter', 'cursor is none that was given out for this list; leave it out to begin again');
+  return undefined;
 }
 
 /** All that the rows depend on but the size of the page. */

@@ -1,12 +1,12 @@
 /** Pages of rows, rows with their children, and several rows by their keys: each one request to the store. */
 import type { AsOf, Freshness, Store } from '../../../ports/store/port.ts';
-import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import type { Grant } from '../../../schemas/resource/access.ts';
 import { rowName } from '../../../schemas/resource/cells.ts';
 import type { RegisteredResource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { RequestError } from '../errors.ts';
 import { authorizeList, readable } from '../policy.ts';
+import type { ReceiptKeys } from '../receipt-keys.ts';
 import type { Consistency } from './consistency.ts';
 import { makeCursor, readCursor } from './cursor.ts';
 import { withDeadline } from './deadline.ts';
@@ -34,10 +34,10 @@ export interface ListSettings {
 
 export class Lists {
   readonly #store: Store;
-  readonly #cursorKeys: () => KeyRing;
+  readonly #cursorKeys: ReceiptKeys;
   readonly #settings: ListSettings;
 
-  constructor(store: Store, cursorKeys: () => KeyRing, settings: ListSettings) {
+  constructor(store: Store, cursorKeys: ReceiptKeys, settings: ListSettings) {
     this.#store = store;
     this.#cursorKeys = cursorKeys;
     this.#settings = settings;
@@ -50,7 +50,7 @@ export class Lists {
     const told = order.filter((field) => !resource.key.includes(field)).map((field) => field.name);
     authorizeList(grant, resource, told);
     const scope = { tenant, resource: resource.name, plan };
-    const after = plan.cursor === undefined ? undefined : readCursor(this.#cursorKeys(), scope, plan.cursor);
+    const after = plan.cursor === undefined ? undefined : await readCursor(this.#cursorKeys, scope, plan.cursor);
     const fields = resource.fields.filter((f) => !wanted || wanted.has(f.name) || order.includes(f) || resource.key.includes(f));
     const { rows, readTimestamp } = await this.#within(
       (options) =>
@@ -88,7 +88,7 @@ export class Lists {
       ...(last
         ? {
             nextCursor: makeCursor(
-              this.#cursorKeys(),
+              this.#cursorKeys.current(),
               scope,
               order.slice(prefix.length).map((field) => at(last, field)),
             ),

@@ -5,7 +5,6 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Store } from '../../../ports/store/port.ts';
-import type { KeyRing } from '../../../schemas/envelope/key-ring.ts';
 import { rowName } from '../../../schemas/resource/cells.ts';
 import type { RegisteredResource, ResourceSource } from '../../../schemas/resource/registry.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
@@ -15,6 +14,7 @@ import { RequestError } from '../errors.ts';
 import { etagOf, noneMatch } from '../headers.ts';
 import { keySegments, resourceNamed, type RowRoute } from '../paths.ts';
 import { authorize, authorizeRead } from '../policy.ts';
+import type { ReceiptKeys } from '../receipt-keys.ts';
 import type { Statuses } from '../statuses.ts';
 import { outcomeOf } from './after.ts';
 import { type BatchGet, batchOf } from './batch.ts';
@@ -49,7 +49,7 @@ export function readRoutes(
     rowCache: RowCache;
     repeats: Repeats;
     statuses: Statuses;
-    receiptKeys: () => KeyRing;
+    receiptKeys: ReceiptKeys;
     background: Background;
     settings: ReadSettings;
   },

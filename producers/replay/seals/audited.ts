@@ -3,6 +3,7 @@
  * and stops nothing.
  */
 import type { Store } from '../../../ports/store/port.ts';
+import type { Envelope } from '../../../schemas/envelope/envelope.ts';
 import {
   COMMIT_RECORD_COLUMNS,
   type CommitKey,
@@ -12,11 +13,14 @@ import {
   readCommit,
   TIME_SHARDS,
 } from '../../../schemas/envelope/history.ts';
+import { correlationMark } from '../../../schemas/envelope/ids.ts';
 import { COMMITS, LEDGER, LEDGER_ENTRY_COLUMNS, type LedgerEntry, entryOf } from '../../../schemas/envelope/ledger.ts';
 import type { Cell } from '../../../schemas/resource/table.ts';
 import { readWhole } from '../history.ts';
 import { scanPages } from '../scan.ts';
 import { type Entry, entryOfRow, rowText } from './rows.ts';
+
+const AUDITED_COLUMNS = [...COMMIT_RECORD_COLUMNS, 'aggregates', 'correlations'];
 
 interface AuditedCommit extends CommitKey {
   readonly rows: readonly AuditedRow[];
@@ -33,7 +37,7 @@ export interface AuditedRow extends Entry {
 
 export function readAudited(store: Store, range: { readonly from?: string; readonly to: string }): AsyncGenerator<AuditedCommit> {
   return readWhole(store, range, async (keys) => {
-    const cells = await store.read(COMMITS, keys.map(commitRowKey), [...COMMIT_RECORD_COLUMNS, 'aggregates']);
+    const cells = await store.read(COMMITS, keys.map(commitRowKey), AUDITED_COLUMNS);
     return keys.flatMap((key, i) => (cells[i] ? [auditedCommit(key, cells[i])] : []));
   });
 }
@@ -47,10 +51,18 @@ function auditedCommit({ committedAt, commit }: CommitKey, cells: readonly Cell[
       const expected = entryOf(record, commit, record.position);
       return { ...entryOfRow(record, text), text, expected, isRedrive: record.envelope.data.redrive !== undefined };
     });
-    const aggregates = records.map(({ envelope }) => envelope.data.aggregate);
     if (rows.length === 0) return { ...key, rows, fault: 'it holds no submission' };
-    if (JSON.stringify(cells[COMMIT_RECORD_COLUMNS.length]) !== JSON.stringify(aggregates))
+    // By these a commit is found, and with others it would be passed over.
+    const [aggregates, correlations] = cells.slice(COMMIT_RECORD_COLUMNS.length);
+    const ofEnvelopes = (of: (envelope: Envelope) => string): string => JSON.stringify(records.map(({ envelope }) => of(envelope)));
+    if (JSON.stringify(aggregates) !== ofEnvelopes(({ data }) => data.aggregate))
       return { ...key, rows, fault: 'its aggregates are not those of its envelopes' };
+    // A commit from before there were marks has none, and is looked at for every correlation id.
+    if (
+      (correlations ?? null) !== null &&
+      JSON.stringify(correlations) !== ofEnvelopes(({ correlationid }) => correlationMark(correlationid))
+    )
+      return { ...key, rows, fault: 'its correlations are not those of its envelopes' };
     return { ...key, rows };
   } catch {
     return { ...key, rows: [], fault: 'its envelopes cannot be read' };
@@ -115,7 +127,7 @@ async function findRow(
 ): Promise<AuditedRow | undefined> {
   // Elsewhere nobody reads the history, so it would be compared with nothing.
   if (!TIME_SHARDS.includes(commit.slice(0, 1))) return undefined;
-  const [cells] = await store.read(COMMITS, [commitRowKey({ commit, committedAt })], [...COMMIT_RECORD_COLUMNS, 'aggregates']);
+  const [cells] = await store.read(COMMITS, [commitRowKey({ commit, committedAt })], AUDITED_COLUMNS);
   return cells && auditedCommit({ commit, committedAt }, cells).rows[position];
 }
 

@@ -241,7 +241,12 @@ export const SETTINGS = {
     'How long a received message stays hidden from others; extended while it is forwarded',
   ),
   maxBatchCount: integer('SPANWAY_APPLY_BATCH_COUNT', 500, [1, 10_000], 'Submissions of one commit'),
-  maxBatchBytes: integer('SPANWAY_APPLY_BATCH_BYTES', 2_097_152, [1024, 2_500_000], 'Bytes of the envelopes of one commit'),
+  maxBatchBytes: integer(
+    'SPANWAY_APPLY_BATCH_BYTES',
+    2_097_152,
+    [1024, 2_500_000],
+    'Bytes of the envelopes of one commit; each JSON value that merges counts 32768 more',
+  ),
   maxBatchMutations: integer(
     'SPANWAY_APPLY_BATCH_MUTATIONS',
     40_000,

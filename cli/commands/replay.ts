@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
 import { hasBoard } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
-import { openStore } from '../../ports/store/index.ts';
+import { openStore, storeIdentity } from '../../ports/store/index.ts';
 import { compareTable } from '../../producers/replay/compare.ts';
 import { Preview } from '../../producers/replay/diff.ts';
 import { readEntries } from '../../producers/replay/attempts.ts';
@@ -58,7 +58,8 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
     };
     if (spec.file !== undefined && (selection.from !== undefined || selection.to !== undefined))
       throw new ConfigError('--from and --to select commits of the ledger; a --file goes without them');
-    if (into === config.store) throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
+    if (into !== undefined && storeIdentity(into) === storeIdentity(config.store))
+      throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
     if (options.dryRun) return await preview(parts, spec, options.json);
     if (into !== undefined) await applySchema({ ...config, store: into }, parts.resources);
     const jobs = await openJobsOf(config);

@@ -21,7 +21,8 @@ export interface IntakeSettings {
   readonly backoff: BackoffSettings;
   /**
    * How long after its arrival a pack's key is looked for before it is parked: longer than a secret takes to reach every
-   * process. All packs of one key share the first one's, so that keys that never come hold a shard no longer than this.
+   * process. All packs of one key share the first one's, and those that come together wait together, however many keys
+   * that never come they name.
    */
   readonly keyPatienceMs: number;
 }

@@ -11,7 +11,7 @@ import type { Plan, PlannedWrite, Work } from './work.ts';
 /**
  * What a merge adds to the bytes of its submission. It reads and writes a JSON column, of up to 10 MiB
  * (https://cloud.google.com/spanner/quotas#tables), and how long that is by then nobody knows beforehand: so few go
- * together, 64 by default, and a batch of long ones fits the memory.
+ * together, some 60 by default, and a batch of long ones fits the memory.
  */
 const MERGE_BYTES = 32_768;
 

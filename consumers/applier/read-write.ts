@@ -98,9 +98,12 @@ export class Rows {
     return this.#states.get(rowId(write.mutation.table, write.key))?.state ?? 'absent';
   }
 
-  /** As it was read. */
-  put({ key, mutation: { table } }: PlannedWrite, state: RowState): void {
-    this.#states.set(rowId(table, key), { table, key, state });
+  /** As it was read. In dev, other columns of it may have been read by the definition before a change of the resource files. */
+  put(write: PlannedWrite, state: RowState): void {
+    const { key, mutation } = write;
+    const before = this.get(write);
+    const united = state === 'absent' || before === 'absent' ? state : new Map([...before, ...state]);
+    this.#states.set(rowId(mutation.table, key), { table: mutation.table, key, state: united });
   }
 
   /** As a write leaves it; a row that goes takes its children along. Returns what takes it back. */
@@ -131,25 +134,17 @@ function rowId(table: TableDefinition, key: readonly Cell[]): string {
 
 /** Reads, one request a table, every row that some work of the batch writes. */
 export async function readRows(transaction: StoreTransaction, works: readonly Work[]): Promise<Rows> {
-  // By name: in dev, the works of a batch may have the definitions of before and after a change of the resource files.
-  const byTable = new Map<
-    string,
-    { readonly table: TableDefinition; readonly columns: Set<string>; readonly writes: Map<string, PlannedWrite> }
-  >();
+  const byTable = new Map<TableDefinition, { readonly columns: Set<string>; readonly writes: Map<string, PlannedWrite> }>();
   for (const write of works.flatMap((work) => ('writes' in work.plan ? work.plan.writes : []))) {
     const { table } = write.mutation;
-    const wanted = byTable.get(table.name) ?? {
-      table,
-      columns: new Set(table.primaryKey.slice(0, 1)),
-      writes: new Map<string, PlannedWrite>(),
-    };
-    byTable.set(table.name, wanted);
+    const wanted = byTable.get(table) ?? { columns: new Set(table.primaryKey.slice(0, 1)), writes: new Map<string, PlannedWrite>() };
+    byTable.set(table, wanted);
     wanted.writes.set(rowId(table, write.key), write);
     if (write.resource.version) wanted.columns.add(write.resource.version.column);
     for (const column of write.merge) wanted.columns.add(column);
   }
-  const rows = new Rows([...byTable.values()].map(({ table }) => table));
-  for (const { table, ...wanted } of byTable.values()) {
+  const rows = new Rows(byTable.keys());
+  for (const [table, wanted] of byTable) {
     const columns = [...wanted.columns];
     const writes = [...wanted.writes.values()];
     const found = await transaction.read(

@@ -24,7 +24,7 @@ import { Repeats } from './reads/repeats.ts';
 import { type ReadSettings, readRoutes } from './reads/routes.ts';
 import { findReceiptId, type ReceiptKeys } from './receipt-keys.ts';
 import { RowCache } from './reads/row-cache.ts';
-import { Statuses } from './statuses.ts';
+import { Statuses, type StatusSettings } from './statuses.ts';
 import { Submissions, type SubmissionSettings } from './submissions.ts';
 import { type WriteSettings, writeRoutes } from './writes.ts';
 
@@ -49,7 +49,8 @@ export interface GatewaySettings
     OverloadSettings,
     Omit<SubmissionSettings, 'maxEnvelopeBytes' | 'maxCommitMutations'>,
     WriteSettings,
-    ReadSettings {
+    ReadSettings,
+    StatusSettings {
   /** Of a request's body, in bytes. */
   readonly maxBodyBytes: number;
   /** Of a request's line and headers together, in bytes. */
@@ -58,8 +59,6 @@ export interface GatewaySettings
   readonly maxJsonDepth: number;
   /** One submission as it travels, in bytes; undefined: as much as the queue takes. */
   readonly maxSubmissionBytes: number | undefined;
-  /** Requests that wait for an outcome at once. */
-  readonly maxWaiters: number;
   /** How long a receipt is kept for retries and pending statuses. */
   readonly receiptTtlMs: number;
   /** How long a whole request may take to arrive, from its first byte. */
@@ -129,7 +128,7 @@ export function buildGateway(parts: GatewayParts): FastifyInstance {
 
   const background = parts.background ?? new Background();
   const receipts = new Receipts(cache, settings.receiptTtlMs, background);
-  const statuses = new Statuses({ store, cache, receipts, resources, maxWaiters: settings.maxWaiters });
+  const statuses = new Statuses({ store, cache, receipts, resources, settings });
   // A pack of one, in its brackets.
   const queueTakesBytes = queue.capabilities.maxMessageBytes - ATTRIBUTES_BYTES - '[]'.length;
   const maxEnvelopeBytes = Math.min(queueTakesBytes, settings.maxSubmissionBytes ?? queueTakesBytes);

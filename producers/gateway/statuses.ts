@@ -7,6 +7,7 @@ import type { ReceiptId } from '../../schemas/envelope/ids.ts';
 import { LEDGER, LEDGER_ENTRY_COLUMNS, type Outcome, readLedgerEntry, type Reason } from '../../schemas/envelope/ledger.ts';
 import { outcomeChannel } from '../../schemas/envelope/signals.ts';
 import type { ResourceSource } from '../../schemas/resource/registry.ts';
+import { withDeadline } from './deadline.ts';
 import { shownKey, type Receipts } from './receipts.ts';
 
 /** The status document. */
@@ -20,6 +21,13 @@ export interface Status {
   readonly key?: readonly unknown[];
   readonly correlationId?: string;
   readonly acceptedAt?: string;
+}
+
+export interface StatusSettings {
+  /** Requests that wait for an outcome at once. */
+  readonly maxWaiters: number;
+  /** How long a look into the ledger may take. */
+  readonly readTimeoutMs: number;
 }
 
 /** Time passes, and nothing is heard. */
@@ -37,15 +45,17 @@ export class Statuses {
   readonly #resources: ResourceSource;
   readonly #receipts: Receipts;
   readonly #maxWaiters: number;
+  readonly #readTimeoutMs: number;
   readonly #stopping = new AbortController();
   #waiters = 0;
 
-  constructor(parts: { store: Store; cache: Cache; receipts: Receipts; resources: ResourceSource; maxWaiters: number }) {
+  constructor(parts: { store: Store; cache: Cache; receipts: Receipts; resources: ResourceSource; settings: StatusSettings }) {
     this.#receipts = parts.receipts;
     this.#store = parts.store;
     this.#cache = parts.cache;
     this.#resources = parts.resources;
-    this.#maxWaiters = parts.maxWaiters;
+    this.#maxWaiters = parts.settings.maxWaiters;
+    this.#readTimeoutMs = parts.settings.readTimeoutMs;
   }
 
   async status(id: string, receipt: ReceiptId): Promise<Status> {
@@ -116,7 +126,7 @@ export class Statuses {
   }
 
   async #outcome(id: string, receipt: ReceiptId): Promise<Status | undefined> {
-    const [cells] = await this.#store.read(LEDGER, [[receipt.submissionId]], LEDGER_ENTRY_COLUMNS);
+    const [cells] = await withDeadline(this.#store.read(LEDGER, [[receipt.submissionId]], LEDGER_ENTRY_COLUMNS), this.#readTimeoutMs);
     if (!cells) return undefined;
     const entry = readLedgerEntry(cells);
     if (entry.payloadHash !== receipt.payloadHash) {

@@ -110,6 +110,11 @@ describe('the operator’s commands', () => {
     const rebuilt = await spanway('replay', '--into', `sqlite:${join(folder.path, 'rebuilt.db')}`);
     expect(rebuilt.output).toMatch(/completed: \d+ rebuilt\n[^]*table orders: \d+ rows, equal/);
     expect(rebuilt.code).toBe(0);
+    for (const itself of [join(folder.path, 'spanway.db'), `${folder.path}/./spanway.db`])
+      expect(await spanway('replay', '--into', `sqlite:${itself}`)).toMatchObject({
+        code: 1,
+        output: expect.stringContaining('SPANWAY_STORE itself'),
+      });
     // Up to a moment before the last writes it is not this database: nothing is compared.
     const until = String(before?.['updatedAt']);
     const part = await spanway('replay', '--into', `sqlite:${join(folder.path, 'part.db')}`, '--to', until);

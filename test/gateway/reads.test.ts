@@ -433,10 +433,13 @@ describe('while the database cannot be read', () => {
     const never = new Promise<never>(() => {});
     const slow = await startTestGateway({
       settings: { readTimeoutMs: 20 },
-      store: (store) => ({ ...counted(store), readAt: () => never, readRange: () => never }),
+      store: (store) => ({ ...counted(store), read: () => never, readAt: () => never, readRange: () => never }),
     });
     try {
-      for (const url of ['/v1/orders/o1', '/v1/orders']) {
+      const payload = { customer: 'c', status: 'open' };
+      const accepted = await slow.call({ method: 'PUT', url: '/v1/orders/o1', payload });
+      const { statusUrl } = accepted.json<{ statusUrl: string }>();
+      for (const url of ['/v1/orders/o1', '/v1/orders', statusUrl, `${statusUrl}?wait=1`]) {
         const response = await slow.call({ method: 'GET', url });
         expect([response.statusCode, response.headers['retry-after']]).toEqual([503, '1']);
       }

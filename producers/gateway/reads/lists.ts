@@ -9,7 +9,7 @@ import { authorizeList, readable } from '../policy.ts';
 import type { ReceiptKeys } from '../receipt-keys.ts';
 import type { Consistency } from './consistency.ts';
 import { makeCursor, readCursor } from './cursor.ts';
-import { withDeadline } from './deadline.ts';
+import { withDeadline } from '../deadline.ts';
 import type { ListPlan } from './query.ts';
 import { jsonRow, type JsonRow, shownRow } from './rows.ts';
 

@@ -10,7 +10,7 @@ import type { Background } from '../background.ts';
 import { UnavailableError } from '../errors.ts';
 import { Coalescer, type CoalescerSettings, type ReadRow } from './coalescer.ts';
 import type { Consistency } from './consistency.ts';
-import { withDeadline } from './deadline.ts';
+import { withDeadline } from '../deadline.ts';
 import type { CacheEntry, KnownRow, RowCache } from './row-cache.ts';
 import { jsonRow } from './rows.ts';
 

@@ -1,5 +1,5 @@
 /** No read waits longer than its caller was promised. */
-import { UnavailableError } from '../errors.ts';
+import { UnavailableError } from './errors.ts';
 
 /** Rejects with an UnavailableError after `timeoutMs`; what `read` comes to then is nobody's. */
 export function withDeadline<T>(read: Promise<T>, timeoutMs: number): Promise<T> {

@@ -355,6 +355,11 @@ function boardUrlOf({ boardUrl, boardPort }: Read): string {
   return url.origin;
 }
 
+/** Whether npm took this option for its own: `npm run token --tenant t1` leaves it in the environment, with no `--` before it. */
+export function wasTakenByNpm(option: string, env: Env = process.env): boolean {
+  return env[`npm_config_${option.replaceAll('-', '_')}`] !== undefined;
+}
+
 /** The configuration with other adapters, as `spanway dev --real` needs it. */
 export function withAdapters(
   config: Config,

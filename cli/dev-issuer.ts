@@ -1,11 +1,12 @@
 /** The development issuer: tokens for a laptop, signed with a key in the data folder. It refuses to work in production. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 import { type Config, ConfigError } from './config.ts';
 import type { OidcIssuer } from './issuers.ts';
+import { writeNew } from './write-new.ts';
 
 /** A URN: no address could be taken for it. */
 const ISSUER = 'urn:spanway:development';
@@ -22,8 +23,9 @@ export interface TokenRequest {
   readonly actor?: string;
 }
 
-export async function signDevelopmentToken(config: Config, request: TokenRequest): Promise<string> {
-  const key = await developmentKey(config);
+/** `onNewKey` hears of the file where the data folder had no key yet: no running gateway takes this token. */
+export async function signDevelopmentToken(config: Config, request: TokenRequest, onNewKey?: (file: string) => void): Promise<string> {
+  const key = await developmentKey(config, onNewKey);
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT({
     sub: request.subject,
@@ -67,7 +69,7 @@ export async function startDevelopmentIssuer(
 }
 
 /** The private key of this data folder, made once. */
-async function developmentKey(config: Config): Promise<JWK> {
+async function developmentKey(config: Config, onNewKey?: (file: string) => void): Promise<JWK> {
   if (config.production) throw new ConfigError('the development issuer does not work with NODE_ENV=production: use your own OIDC issuer');
   const file = join(config.dataDir, 'development-issuer.json');
   const read = async (): Promise<JWK> => JSON.parse(await readFile(file, 'utf8')) as JWK;
@@ -79,11 +81,7 @@ async function developmentKey(config: Config): Promise<JWK> {
   const { privateKey } = await generateKeyPair(ALGORITHM, { extractable: true });
   const jwk = await exportJWK(privateKey);
   await mkdir(config.dataDir, { recursive: true });
-  try {
-    await writeFile(file, JSON.stringify({ ...jwk, kid: await calculateJwkThumbprint(jwk) }), { mode: 0o600, flag: 'wx' });
-  } catch (error) {
-    // Another command was first: its key counts.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
+  await writeNew(file, JSON.stringify({ ...jwk, kid: await calculateJwkThumbprint(jwk) }));
+  onNewKey?.(file);
   return read();
 }

@@ -1,12 +1,13 @@
 /** The pipeline's own keys, out of the secrets port, read again while the process runs so that a rotation needs no restart. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Secrets } from '../ports/secrets/port.ts';
 import { newEd25519Lines, parseEd25519Signer, parseEd25519Verifier } from '../schemas/envelope/ed25519.ts';
 import { type Signer, type Verifier, parseKeyRing, type SignatureAlgorithm } from '../schemas/envelope/key-ring.ts';
+import { writeNew } from './write-new.ts';
 
 /** Signs packs: the gateway has it, and with HMAC the appliers too. */
 export const PACK_KEYS = 'pack-signing-keys';
@@ -99,11 +100,7 @@ export async function ensureDevelopmentKeys(folder: string, algorithm: Signature
     ...signingLines(algorithm, PACK_KEYS, PACK_VERIFICATION_KEYS),
     ...signingLines(algorithm, SEAL_KEYS, SEAL_VERIFICATION_KEYS),
   };
-  for (const [name, line] of Object.entries(lines)) {
-    await writeFile(join(folder, name), `${line}\n`, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    });
-  }
+  for (const [name, line] of Object.entries(lines)) await writeNew(join(folder, name), `${line}\n`);
 }
 
 function signingLines(algorithm: SignatureAlgorithm, signs: string, verifies: string): Record<string, string> {

@@ -1,7 +1,8 @@
 /** The command line. Each command is imported when it is called, so that none waits for another's SDKs. */
 import { Command, InvalidArgumentError } from 'commander';
-import { SpanwayError } from '../schemas/errors.ts';
-import { readConfig } from './config.ts';
+import { isReceiptId } from '../schemas/envelope/ids.ts';
+import { complaintOf } from './complaint.ts';
+import { readConfig, wasTakenByNpm } from './config.ts';
 import { endWithParent } from './setup.mjs';
 
 endWithParent();
@@ -20,7 +21,15 @@ const program = new Command('spanway')
   .description(
     'Carries writes from an HTTP API in AWS to Cloud Spanner, exactly once in effect. Settings are environment variables; the README lists them.',
   )
-  .showHelpAfterError();
+  .showHelpAfterError()
+  .configureOutput({
+    outputError: (text, write) => {
+      const [, option] = /required option '--([a-z-]+)/.exec(text) ?? [];
+      write(text);
+      if (option !== undefined && wasTakenByNpm(option))
+        write(`npm took --${option} for its own: put -- before the options, as in npm run -s token -- --tenant t1 --subject me\n`);
+    },
+  });
 
 program
   .command('dev')
@@ -209,11 +218,24 @@ selectingLetters(dlq.command('purge').argument('[ids...]'))
   );
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(idsLast(process.argv.slice(2)), { from: 'user' });
 } catch (error) {
-  // What Spanway throws says what to do; anything else is a fault, and its stack is wanted.
-  process.stderr.write(error instanceof SpanwayError ? `spanway: ${error.message}\n` : `${(error as Error).stack ?? String(error)}\n`);
+  const complaint = complaintOf(error, readConfig);
+  process.stderr.write(complaint === undefined ? `${(error as Error).stack ?? String(error)}\n` : `spanway: ${complaint}\n`);
   process.exitCode = 1;
+}
+
+/** One receipt id in 64 begins with a hyphen; behind `--` it is taken for no option. */
+function idsLast(words: readonly string[]): readonly string[] {
+  const end = words.includes('--') ? words.indexOf('--') : words.length;
+  const isId = (word: string, i: number): boolean => i < end && word.startsWith('-') && isReceiptId(word) && !takesValue(words[i - 1]);
+  const ids = words.filter(isId);
+  if (ids.length === 0) return words;
+  return [...words.slice(0, end).filter((word, i) => !isId(word, i)), '--', ...ids, ...words.slice(end + 1)];
+}
+
+function takesValue(word: string | undefined, { options, commands }: Command = program): boolean {
+  return options.some((option) => option.long === word && option.required) || commands.some((command) => takesValue(word, command));
 }
 
 /** Which records; `verb` says what becomes of their time. */

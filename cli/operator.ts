@@ -1,6 +1,9 @@
 /** What the operator's commands share: the adapters, selections from options, lines and JSON. */
+import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import type { Logger } from 'pino';
+import { sqlitePath } from '../ports/adapter.ts';
 import { openQueue } from '../ports/queue/index.ts';
 import type { HoldsDeadLetters, Queue } from '../ports/queue/port.ts';
 import { openSecrets } from '../ports/secrets/index.ts';
@@ -13,7 +16,7 @@ import { compareInstants } from '../schemas/envelope/history.ts';
 import type { Verifier } from '../schemas/envelope/key-ring.ts';
 import { canonicalTimestamp, timestampOf } from '../schemas/resource/cells.ts';
 import type { ResourceSet } from '../schemas/resource/registry.ts';
-import { type Config, ConfigError } from './config.ts';
+import { type Config, ConfigError, SETTINGS } from './config.ts';
 import { followSigner, followVerifier, PACK_KEYS } from './keys.ts';
 import { createLog } from './log.ts';
 import { ResourceFolder } from './resource-folder.ts';
@@ -38,8 +41,26 @@ export interface OperatorParts {
   readonly log: Logger;
 }
 
+/**
+ * An operator looks at what is there: a mistyped name must not make an empty database. What else is embedded is made with
+ * its first use, in a folder that is there.
+ * @throws ConfigError
+ */
+export function checkDataIsThere(config: Config, ...ports: readonly ('store' | 'queue' | 'jobs')[]): void {
+  for (const port of ports) {
+    if (!config[port].startsWith('sqlite:')) continue;
+    const file = resolve(sqlitePath(port, new URL(config[port])));
+    const path = port === 'store' ? file : dirname(file);
+    if (statSync(path, { throwIfNoEntry: false })) continue;
+    throw new ConfigError(
+      `there is no data at ${path}: check SPANWAY_DATA_DIR (${config.dataDir}) and ${SETTINGS[port].variable} (${config[port]}); spanway dev and spanway schema apply make a new database`,
+    );
+  }
+}
+
 /** Opens what the command needs, and closes it when `work` has ended. */
 export async function withOperator<T>(config: Config, work: (parts: OperatorParts) => Promise<T>): Promise<T> {
+  checkDataIsThere(config, 'store', 'queue');
   const { current } = await ResourceFolder.open(config.schemas);
   const store = await openStore(config.store);
   const queue = await openQueue(config.queue);
@@ -149,6 +170,11 @@ export function operatorName(given: string | undefined): string {
 
 export function print(line: string): void {
   process.stdout.write(`${line}\n`);
+}
+
+/** `1 job`, `2 jobs`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 export function printJson(value: unknown): void {

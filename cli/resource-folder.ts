@@ -68,9 +68,7 @@ async function load(folder: string): Promise<ResourceSet> {
   try {
     names = (await readdir(folder)).filter((name) => /\.(?:ts|mts|js|mjs)$/.test(name) && !/\.(?:d|test|spec)\.[a-z]+$/.test(name)).sort();
   } catch (cause) {
-    throw new ResourceDefinitionError(`cannot read the folder of resources ${folder} (SPANWAY_SCHEMAS): ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new ResourceDefinitionError(`cannot read the folder of resources ${folder} (SPANWAY_SCHEMAS): ${(cause as Error).message}`);
   }
   const resources: Resource[] = [];
   const hooks = resolveSpanway(`${pathToFileURL(folder).href}/`);
@@ -93,13 +91,16 @@ async function load(folder: string): Promise<ResourceSet> {
 
 /** A file without a default export is a helper of the others. */
 async function importResource(file: string): Promise<Resource | undefined> {
-  const { mtimeMs } = await stat(file);
+  // The query makes a changed file a new module.
+  const url = `${pathToFileURL(file).href}?at=${(await stat(file)).mtimeMs}`;
   let module: { default?: unknown };
   try {
-    // The query makes a changed file a new module.
-    module = (await import(`${pathToFileURL(file).href}?at=${mtimeMs}`)) as { default?: unknown };
+    module = (await import(url)) as { default?: unknown };
   } catch (cause) {
-    throw new ResourceDefinitionError(`cannot load ${file}: ${(cause as Error).message}`, { cause });
+    // Its message and its place in the file are all that is wanted of it: a log line would say the message of a cause again.
+    const { message, stack = '' } = cause as Error;
+    const [place = ''] = /^:\d+:\d+/.exec(stack.split(url)[1] ?? '') ?? [];
+    throw new ResourceDefinitionError(`cannot load ${file}${place}: ${message}`);
   }
   if (module.default === undefined) return undefined;
   if (!isResource(module.default)) throw new ResourceDefinitionError(`${file}: its default export is not made by defineResource`);

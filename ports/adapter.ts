@@ -50,8 +50,8 @@ function checkOptions(port: string, url: URL, known: readonly string[]): void {
   const shown = new URL(url);
   // Who reads the error need not know the password.
   shown.username = shown.password = shown.search = shown.hash = '';
-  const options = known.length === 0 ? 'it takes none' : `there is ${known.join(', ')}`;
-  throw new AdapterConfigError(`${port}: ${shown.href} has the option ${JSON.stringify(unknown)}; ${options}`);
+  const allowed = known.length === 0 ? 'it takes none' : `allowed: ${known.join(', ')}`;
+  throw new AdapterConfigError(`${port}: ${shown.href}: unknown option ${JSON.stringify(unknown)}; ${allowed}`);
 }
 
 /**

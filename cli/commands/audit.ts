@@ -7,6 +7,7 @@ import { openSecrets } from '../../ports/secrets/index.ts';
 import { openStore } from '../../ports/store/index.ts';
 import type { Store } from '../../ports/store/port.ts';
 import { exportSealed, readExportLine } from '../../producers/replay/seals/export.ts';
+import { CHAIN_START } from '../../producers/replay/seals/seal.ts';
 import { SEAL_MARGIN_MS } from '../../producers/replay/seals/sealer.ts';
 import {
   type Expected,
@@ -18,7 +19,7 @@ import {
 } from '../../producers/replay/seals/verify.ts';
 import { type Config, ConfigError } from '../config.ts';
 import { readSealVerifier } from '../keys.ts';
-import { note, print, printJson, timesOf } from '../operator.ts';
+import { checkDataIsThere, counted, note, print, printJson, timesOf } from '../operator.ts';
 
 export interface AuditExportOptions {
   readonly from?: string;
@@ -42,6 +43,7 @@ const LATE_MS = 120_000;
 /** Seals and rows as JSON lines. */
 export async function auditExport(config: Config, { from, to, out }: AuditExportOptions): Promise<void> {
   const range = timesOf({ from, to });
+  checkDataIsThere(config, 'store');
   await withStore(config, async (store) => {
     const output = out === undefined ? process.stdout : createWriteStream(out, { flags: 'wx', mode: 0o600 });
     if (output !== process.stdout) {
@@ -57,8 +59,12 @@ export async function auditExport(config: Config, { from, to, out }: AuditExport
       await finished(output);
     }
     const { rows, seals, aged, sealedTo, head } = exported;
-    note(head === undefined ? 'no sealed row is in this time' : `${rows} rows under ${seals} seals, the last one ${head}`);
-    if (aged > 0) note(`${aged} seals are left out: rows of theirs are past the age limit of the ledger`);
+    note(
+      head === undefined
+        ? 'no sealed row is in this time'
+        : `${counted(rows, 'row')} under ${counted(seals, 'seal')}, the last one ${head}`,
+    );
+    if (aged > 0) note(`left out: ${counted(aged, 'seal')} with rows past the age limit of the ledger`);
     note(`later rows than ${sealedTo} are not sealed yet, and so not in it`);
   });
 }
@@ -66,6 +72,7 @@ export async function auditExport(config: Config, { from, to, out }: AuditExport
 /** Exit codes: 0 sound, 2 tampered with, 3 not sealed for long; 1 where it could not be found out. */
 export async function auditVerify(config: Config, { file, expect, json }: AuditVerifyOptions): Promise<void> {
   const expected = expect === undefined ? undefined : expectedSeal(expect);
+  if (file === undefined) checkDataIsThere(config, 'store');
   const verifier = await readSealVerifier(await openSecrets(config.secrets), config.packSignature);
   const report = (finding: Finding): void => {
     if (json) printJson(finding);
@@ -129,11 +136,13 @@ function lineOf({ kind, why, seal, submissionId, committedAt, table, line }: Fin
 
 function summaryOf(verified: Verified, late: boolean): string[] {
   const { seals, rows, aged, unchecked, unsealed, unsealedFrom, from, to, head, findings } = verified;
+  // The first seal of all covers whatever was there before it.
+  const start = from === undefined || from === CHAIN_START.to ? '' : `from ${from} `;
   const parts = [
-    `${rows} rows are as they were sealed, under ${seals} seals${from === undefined ? '' : `, from ${from} to ${to ?? ''}`}`,
-    ...(aged > 0 ? [`${aged} are past their age limit`] : []),
+    `${counted(rows, 'row')} ${rows === 1 ? 'is as it was' : 'are as they were'} sealed, under ${counted(seals, 'seal')}${to === undefined ? '' : `, ${start}to ${to}`}`,
+    ...(aged > 0 ? [`${aged} ${aged === 1 ? 'is past its' : 'are past their'} age limit`] : []),
     ...(unchecked > 0 ? [`${unchecked} cannot be checked`] : []),
-    ...(unsealed > 0 ? [`${unsealed} are not sealed yet`] : []),
+    ...(unsealed > 0 ? [`${unsealed} ${unsealed === 1 ? 'is' : 'are'} not sealed yet`] : []),
   ];
   return [
     parts.join('; '),
@@ -141,6 +150,6 @@ function summaryOf(verified: Verified, late: boolean): string[] {
     ...(late
       ? [`rows since ${unsealedFrom ?? ''} are not sealed: no spanway replay-worker seals, or the last seals were removed (--expect tells)`]
       : []),
-    findings === 0 ? 'nothing was changed' : `${findings} findings`,
+    findings === 0 ? 'nothing was changed' : counted(findings, 'finding'),
   ];
 }

@@ -14,6 +14,7 @@ import { redrive, type Redriven } from '../../producers/replay/redrive.ts';
 import { type Config, ConfigError } from '../config.ts';
 import {
   changeLine,
+  counted,
   note,
   operatorName,
   type OperatorParts,
@@ -53,7 +54,7 @@ export async function dlqList(config: Config, options: ListOptions): Promise<voi
       if (options.json) printJson(summaryOf(letter));
       else print(lineOf(letter));
     }
-    note(count === 1 ? '1 dead letter' : `${count} dead letters`);
+    note(counted(count, 'dead letter'));
   });
 }
 

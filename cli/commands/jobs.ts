@@ -4,16 +4,18 @@ import type { Job, Jobs, Wish } from '../../ports/jobs/port.ts';
 import type { ReplayProgress } from '../../producers/replay/spec.ts';
 import type { Config } from '../config.ts';
 import { openJobsOf } from '../installation.ts';
-import { note, print, printJson } from '../operator.ts';
+import { checkDataIsThere, counted, note, print, printJson } from '../operator.ts';
 
 const LISTED = 50;
 
 export async function jobsList(config: Config, { json }: { readonly json: boolean }): Promise<void> {
   await withJobs(config, async (jobs) => {
-    for (const job of await jobs.list(LISTED)) {
+    const listed = await jobs.list(LISTED);
+    for (const job of listed) {
       if (json) printJson(job);
       else print(lineOf(job));
     }
+    note(counted(listed.length, 'job'));
     if (hasBoard(config.jobs) && !json) note(`with spanway board: ${config.boardUrl}/`);
   });
 }
@@ -55,6 +57,7 @@ export function boardLink({ boardUrl }: Config, id: string): string {
 }
 
 async function withJobs(config: Config, work: (jobs: Jobs) => Promise<void>): Promise<void> {
+  if (!hasBoard(config.jobs)) checkDataIsThere(config, 'store', 'jobs');
   const jobs = await openJobsOf(config);
   try {
     await work(jobs);

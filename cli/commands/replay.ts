@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
+import { AdapterConfigError } from '../../ports/errors.ts';
 import { hasBoard } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore, storeIdentity } from '../../ports/store/index.ts';
@@ -19,6 +20,7 @@ import { openJobsOf } from '../installation.ts';
 import { boardLink } from './jobs.ts';
 import {
   changeLine,
+  counted,
   note,
   operatorName,
   type OperatorParts,
@@ -58,10 +60,10 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
     };
     if (spec.file !== undefined && (selection.from !== undefined || selection.to !== undefined))
       throw new ConfigError('--from and --to select commits of the ledger; a --file goes without them');
-    if (into !== undefined && storeIdentity(into) === storeIdentity(config.store))
+    if (into !== undefined && (await ofInto(() => storeIdentity(into))) === storeIdentity(config.store))
       throw new ConfigError('--into names the database of SPANWAY_STORE itself; a rebuild goes into another one');
     if (options.dryRun) return await preview(parts, spec, options.json);
-    if (into !== undefined) await applySchema({ ...config, store: into }, parts.resources);
+    if (into !== undefined) await ofInto(() => applySchema({ ...config, store: into }, parts.resources));
     const jobs = await openJobsOf(config);
     try {
       const id = await jobs.add(spec);
@@ -82,6 +84,15 @@ export async function replayCommand(config: Config, options: ReplayOptions): Pro
       await jobs.close();
     }
   });
+}
+
+/** What is wrong with the URL of an option is not said of the setting that has such a URL too. */
+async function ofInto<T>(use: () => T | Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (error) {
+    throw error instanceof AdapterConfigError ? new ConfigError(error.message.replace(/^store: /, '--into: ')) : error;
+  }
 }
 
 /** Whether nothing of this database, or of a tenant in it, is left out: then what is rebuilt must be equal to it. */
@@ -151,7 +162,7 @@ async function compare({ store, resources }: OperatorParts, into: string, { tena
       if (json) printJson(found);
       else {
         const how = `${found.missing} missing, ${found.different} different, ${found.extra} more, as ${found.examples.map((key) => key.join('/')).join(' ')}`;
-        print(`table ${found.table}: ${found.rows} rows, ${differs ? how : 'equal'}`);
+        print(`table ${found.table}: ${counted(found.rows, 'row')}, ${differs ? how : 'equal'}`);
       }
     }
     return isEqual;
@@ -203,6 +214,6 @@ export async function exportCommand(config: Config, options: SelectionOptions): 
       const line = `${JSON.stringify({ committedAt, commit, position, verdict, envelope })}\n`;
       if (!process.stdout.write(line)) await new Promise((drained) => process.stdout.once('drain', drained));
     }
-    note(`${count} records`);
+    note(counted(count, 'record'));
   });
 }

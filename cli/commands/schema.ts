@@ -3,6 +3,7 @@ import { openStore } from '../../ports/store/index.ts';
 import { SYSTEM_TABLES } from '../../schemas/envelope/tables.ts';
 import { spannerDdl } from '../../schemas/resource/ddl.ts';
 import type { Config } from '../config.ts';
+import { checkDataIsThere, counted } from '../operator.ts';
 import { ResourceFolder } from '../resource-folder.ts';
 import { applySchema, provision } from '../provision.ts';
 
@@ -21,13 +22,14 @@ export async function schemaApply(config: Config, options: { readonly provision:
   if (options.provision) await provision(config);
   const { applied, differences } = await applySchema(config, current);
   for (const statement of applied) process.stdout.write(`${statement};\n`);
-  process.stdout.write(applied.length === 0 ? 'Nothing is missing.\n' : `${applied.length} statement(s) applied.\n`);
+  process.stdout.write(applied.length === 0 ? 'Nothing is missing.\n' : `${counted(applied.length, 'statement')} applied.\n`);
   report(differences);
 }
 
 /** Exits with 1 where anything is missing or differs. */
 export async function schemaCheck(config: Config): Promise<void> {
   const { current } = await ResourceFolder.open(config.schemas);
+  checkDataIsThere(config, 'store');
   const store = await openStore(config.store);
   try {
     const { missing, differences } = await store.compare([...SYSTEM_TABLES, ...current.tables()]);

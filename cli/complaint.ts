@@ -1,15 +1,14 @@
 /** What a command says where it ends for a reason that its user can mend: one line, which names the setting. */
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { sqlitePath } from '../ports/adapter.ts';
-import { AdapterConfigError } from '../ports/errors.ts';
-import { SpanwayError } from '../schemas/errors.ts';
-import { type Config, ConfigError, SETTINGS } from './config.ts';
+import type { SpanwayError } from '../schemas/errors.ts';
+import { type Config, SETTINGS } from './config.ts';
 
 /** Undefined for a fault of the program, whose stack is wanted. `readConfig` is called only where the settings are needed. */
 export function complaintOf(error: unknown, readConfig: () => Config): string | undefined {
-  if (error instanceof ConfigError) return error.message;
-  if (error instanceof AdapterConfigError) return named(error.message);
-  const isOurs = error instanceof SpanwayError;
+  const isOurs = isSpanwayError(error);
+  if (isOurs && error.code === 'config') return error.message;
+  if (isOurs && error.code === 'adapter_config') return named(error.message);
   const cause = isOurs ? error.cause : error;
   if (cause instanceof Error && (isOfSqlite(cause) || (isOfSystem(cause) && (!isOurs || error.code === 'sqlite_open')))) {
     const places = placesOf(readConfig()).filter(
@@ -21,6 +20,11 @@ export function complaintOf(error: unknown, readConfig: () => Config): string | 
       return `${names.join(' or ')} cannot be used: ${cause.message}; set it to a place that this user can read and write, on a disk with room`;
   }
   return isOurs ? error.message : undefined;
+}
+
+/** One that comes from another thread has lost its class, not its fields. */
+function isSpanwayError(error: unknown): error is SpanwayError {
+  return error instanceof Error && 'code' in error && 'context' in error;
 }
 
 /** The port that an adapter's message begins with, as the setting that names the adapter. */

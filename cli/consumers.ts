@@ -37,8 +37,10 @@ export async function startConsumers(config: Config, onFatal: (error: unknown) =
     asked.clear();
   };
   thread.on('error', (error) => {
+    // Who starts it hears of it already.
+    const isStarting = asked.has('start');
     failed(error);
-    onFatal(error);
+    if (!isStarting) onFatal(error);
   });
   thread.on('exit', () => failed(new Error('the thread of the consumers has ended')));
   await started;

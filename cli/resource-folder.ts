@@ -99,7 +99,7 @@ async function importResource(file: string): Promise<Resource | undefined> {
   } catch (cause) {
     // Its message and its place in the file are all that is wanted of it: a log line would say the message of a cause again.
     const { message, stack = '' } = cause as Error;
-    const [place = ''] = /^:\d+:\d+/.exec(stack.split(url)[1] ?? '') ?? [];
+    const [place = ''] = /^:\d+(?::\d+)?/.exec(stack.split(url)[1] ?? '') ?? [];
     throw new ResourceDefinitionError(`cannot load ${file}${place}: ${message}`);
   }
   if (module.default === undefined) return undefined;

@@ -5,7 +5,8 @@
 import { createRequire } from 'node:module';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { Presets, SingleBar } from 'cli-progress';
-import { readConfig } from '../cli/config.ts';
+import { complaintOf } from '../cli/complaint.ts';
+import { ConfigError, readConfig } from '../cli/config.ts';
 import { signDevelopmentToken } from '../cli/dev-issuer.ts';
 import { untilPasses } from '../ports/backoff.ts';
 import { canonicalTimestamp } from '../schemas/resource/cells.ts';
@@ -41,14 +42,16 @@ interface Status {
   readonly acceptedAt?: string;
 }
 
-const token = await signDevelopmentToken(config, {
-  tenant: options.tenant,
-  subject: 'demo',
-  scopes: ['webhook-deliveries:read', 'webhook-deliveries:write'],
-  ttlSeconds: 3600,
-});
+let token = '';
+let isWaiting = false;
 
-/** Tries again while the server is away or overloaded. */
+/** Once, until there is an answer again: of what is waited for. */
+function waitFor(what: string): void {
+  if (!isWaiting) process.stderr.write(`${what}\n`);
+  isWaiting = true;
+}
+
+/** Tries again while the server is away or overloaded. @throws ConfigError where it does not come, or takes no token of this folder. */
 async function call(
   path: string,
   init: { readonly method?: string; readonly headers?: Record<string, string>; readonly body?: string } = {},
@@ -56,12 +59,42 @@ async function call(
   const until = performance.now() + PATIENCE_MS;
   return untilPasses(
     async () => {
-      const response = await fetch(`${url}${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } });
-      if (response.status >= 500) throw new Error(`${init.method ?? 'GET'} ${path}: ${response.status} ${await response.text()}`);
+      const headers = { authorization: `Bearer ${token}`, ...init.headers };
+      const response = await fetch(`${url}${path}`, { ...init, headers }).catch((error: unknown) => {
+        throw new ConfigError(`no answer from ${url}: start Spanway with npm start (${reasonOf(error)})`);
+      });
+      if (response.status >= 500)
+        throw new ConfigError(`${init.method ?? 'GET'} ${url}${path} is answered with ${response.status}: ${await response.text()}`);
+      isWaiting = false;
       return response;
     },
-    { backoff: { minMs: 100, maxMs: 1000 }, when: () => performance.now() < until },
+    { backoff: { minMs: 100, maxMs: 1000 }, when: () => performance.now() < until, onFailure: ({ message }) => waitFor(message) },
   );
+}
+
+/** As `fetch` has it: its own message says only that it failed. */
+function reasonOf(error: unknown): string {
+  const { cause, message } = error as Error;
+  const { code, message: why = message } = (cause ?? {}) as NodeJS.ErrnoException;
+  return code ?? why;
+}
+
+/** @throws ConfigError unless the answer has this status */
+async function expectStatus(response: Response, status: number, what: string): Promise<void> {
+  if (response.status === status) return;
+  const text = await response.text();
+  switch (response.status) {
+    case 401:
+      throw new ConfigError(
+        `${url} does not take the token of ${config.dataDir}: set SPANWAY_DATA_DIR as it was for npm start; an issuer other than that of spanway dev has no token for the demo (401)`,
+      );
+    case 403:
+      throw new ConfigError(
+        `${url} does not let the demo write: the access rules of webhook-deliveries (SPANWAY_SCHEMAS) must allow webhook-deliveries:read and webhook-deliveries:write (403: ${text})`,
+      );
+    default:
+      throw new ConfigError(`${what} is answered with ${response.status}: ${text}`);
+  }
 }
 
 function deliveries(): Delivery[] {
@@ -107,15 +140,15 @@ async function submit({ id, row }: Delivery): Promise<string> {
     headers: { 'content-type': 'application/json', 'idempotency-key': `demo-${id}` },
     body: JSON.stringify(row),
   });
-  if (response.status !== 202) throw new Error(`PUT ${id}: ${response.status} ${await response.text()}`);
+  await expectStatus(response, 202, `PUT ${id}`);
   return ((await response.json()) as { id: string }).id;
 }
 
 async function outcome(submission: string): Promise<Status> {
   for (;;) {
     const response = await call(`/v1/submissions/${submission}?wait=${WAIT_SECONDS}`);
+    await expectStatus(response, 200, `the status of ${submission}`);
     const status = (await response.json()) as Status;
-    if (response.status !== 200) throw new Error(`status of ${submission}: ${response.status} ${JSON.stringify(status)}`);
     if (status.status !== 'accepted') return status;
   }
 }
@@ -161,13 +194,30 @@ async function demonstrate(delivery: Delivery, twice: boolean): Promise<void> {
   bar.increment();
 }
 
-bar.start(all.length, 0);
-const waiting = [...all.entries()];
-await Promise.all(
-  Array.from({ length: Number(options.concurrency) }, async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) await demonstrate(next[1], next[0] % TWICE_EVERY === 0);
-  }),
-);
+try {
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
+    throw new ConfigError(`--url is ${JSON.stringify(url)}; it must be an http or https URL, as http://127.0.0.1:8080`);
+  token = await signDevelopmentToken(config, {
+    tenant: options.tenant,
+    subject: 'demo',
+    scopes: ['webhook-deliveries:read', 'webhook-deliveries:write'],
+    ttlSeconds: 3600,
+  });
+  bar.start(all.length, 0);
+  const waiting = [...all.entries()];
+  await Promise.all(
+    Array.from({ length: Number(options.concurrency) }, async () => {
+      for (let next = waiting.shift(); next; next = waiting.shift()) await demonstrate(next[1], next[0] % TWICE_EVERY === 0);
+    }),
+  );
+} catch (error) {
+  const complaint = complaintOf(error, () => config);
+  if (complaint === undefined) throw error;
+  bar.stop();
+  process.stderr.write(`demo: ${complaint}\n`);
+  // What the others still wait for would say no more.
+  process.exit(1);
+}
 bar.stop();
 process.stdout.write(
   `submitted ${counts.submitted}, applied ${counts.applied}, duplicates that changed nothing ${counts.duplicates}, rejected ${counts.rejected}, mismatches ${counts.mismatches}\n`,

@@ -40,6 +40,11 @@ describe('spanway dev', () => {
       expect(await stack.client.write('PUT', '/v1/customers/a@b.c', { name: 'A' })).toBe('applied');
       await writeFile(file, 'export default 5;');
       await command?.printed(/its default export is not made by defineResource/);
+      // Once, and with the place in the file.
+      await writeFile(file, 'const field: { datum?: unknown } = {};\nexport default (field.datum as () => unknown)();');
+      await command?.printed(/"message":"cannot load \S+customers\.ts:2:\d+: field\.datum is not a function","stack"/);
+      await writeFile(file, 'export default 5;');
+      await command?.printed(/datum is not[^]*its default export is not made by defineResource/);
       expect(await stack.client.row('/v1/customers/a@b.c')).toEqual({ email: 'a@b.c', name: 'A' });
       await writeFile(file, source('name: Type.Optional(Type.String()), age: Type.Optional(Type.Integer({ minimum: 0, maximum: 200 }))'));
       await command?.printed(/default export is not made[^]*"statements":1.*resources read again/);

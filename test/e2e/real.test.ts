@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { freePort } from '../../cli/local-servers/child.ts';
 import type { Story } from '../../producers/replay/trace.ts';
 import { realAdapters } from '../fixtures/real-adapters.ts';
 import { type Client, Command, startDev, startRoles } from '../fixtures/stacks.ts';
@@ -63,19 +64,16 @@ describeWithServer(ALL, 'end to end on the real servers, each role a process', (
   });
 });
 
-/** The demo against a running Spanway: the last line it prints. */
-async function demo(url: string, dataDir: string): Promise<{ readonly status: number | null; readonly last: string }> {
-  const root = new URL('../../', import.meta.url).pathname;
-  const child = spawn(process.execPath, ['demo/webhooks.ts', '--url', url], {
-    cwd: root,
-    env: { ...process.env, SPANWAY_DATA_DIR: dataDir },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const status = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  return { status, last: output.trim().split('\n').at(-1) ?? '' };
+/** The demo, against the Spanway there. */
+function startDemo(url: string, dataDir: string): Command {
+  return new Command(['--url', url], { SPANWAY_DATA_DIR: dataDir }, 'demo/webhooks.ts');
+}
+
+/** How it ended, and the last line it printed. */
+async function demo(url: string, dataDir: string): Promise<{ readonly status: unknown; readonly last: string }> {
+  const command = startDemo(url, dataDir);
+  const [status] = await Promise.all([command.exited, once(command.process, 'close')]);
+  return { status, last: command.output.trim().split('\n').at(-1) ?? '' };
 }
 
 /** 329 examples, every fifth of them twice. */
@@ -91,6 +89,25 @@ describe('the webhook demo', () => {
       await stack.stop();
     }
   }, 120_000);
+
+  it('says at once why it waits', async () => {
+    const demo = startDemo(`http://127.0.0.1:${await freePort()}`, await temporaryFolder());
+    await demo.printed(/no answer from http:\/\/127\.0\.0\.1:\d+: start Spanway with npm start/);
+    await demo.stop();
+  });
+
+  it('says in one line that its token is not taken, and what to do', async () => {
+    const stack = await startDev(await temporaryFolder());
+    try {
+      const demo = startDemo(stack.url, await temporaryFolder());
+      await once(demo.process, 'close');
+      expect(await demo.exited).toBe(1);
+      expect(demo.output).toMatch(/^demo: .* does not take the token of .*: set SPANWAY_DATA_DIR .*\(401\)$/m);
+      expect(demo.output).not.toMatch(/^ +at /m);
+    } finally {
+      await stack.stop();
+    }
+  });
 });
 
 describeWithServer(ALL, 'spanway dev --real', () => {

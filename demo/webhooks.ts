@@ -74,9 +74,8 @@ async function call(
 
 /** As `fetch` has it: its own message says only that it failed. */
 function reasonOf(error: unknown): string {
-  const { cause, message } = error as Error;
-  const { code, message: why = message } = (cause ?? {}) as NodeJS.ErrnoException;
-  return code ?? why;
+  const { code, message } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
+  return code ?? message;
 }
 
 /** @throws ConfigError unless the answer has this status */

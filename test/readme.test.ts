@@ -1,7 +1,8 @@
 /**
- * README.md and docs/ say what is so. In README.md a block marked `sh run` is executed as it is printed, in order, in
- * one shell beside `npm start`; a block marked `output` after it is what it prints, where ids and times stand for others.
- * `<!-- file: PATH -->` makes a file of the block after it. Tables, commands, links and names are compared with the code.
+ * README.md and docs/ say what is so. A block marked `sh run` is executed as it is printed, in order, README.md first
+ * and then the pages of docs/, in one shell beside `npm start`; a block marked `output` after it is what it prints, where
+ * ids and times stand for others. `<!-- file: PATH -->` makes a file of the block after it. Tables, commands, links and
+ * names are compared with the code.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -36,7 +37,14 @@ function filesIn(folder: string): string[] {
     .filter((path) => statSync(join(root, path)).isFile());
 }
 
-const pages = ['README.md', 'CHANGELOG.md', ...filesIn('docs').filter((path) => path.endsWith('.md'))];
+/** In the order in which their blocks run. */
+const guides = [
+  'README.md',
+  ...filesIn('docs')
+    .filter((path) => path.endsWith('.md'))
+    .sort(),
+];
+const pages = [...guides, 'CHANGELOG.md'];
 
 interface Block {
   readonly language: string;
@@ -71,18 +79,18 @@ function rowsOf(table: string): string[][] {
 }
 
 /** The tables of a section, from its heading to the next of its rank. */
-function tablesOf(heading: string): string[][][] {
-  const [, text] = readme.split(`\n${heading}\n`);
-  if (text === undefined) throw new Error(`README.md has no heading ${heading}`);
+function tablesOf(path: string, heading: string): string[][][] {
+  const [, text] = read(path).split(`\n${heading}\n`);
+  if (text === undefined) throw new Error(`${path} has no heading ${heading}`);
   const rank = heading.split(' ', 1)[0] ?? '';
   const section = text.split(new RegExp(`^#{1,${rank.length}} `, 'm'), 1)[0] ?? '';
   return [...section.matchAll(/(?:^\|.*\n)+/gm)].map(([table]) => rowsOf(table));
 }
 
 /** The first table with a cell of this kind in each row. */
-function tableOf(heading: string, isRow: (row: readonly string[]) => boolean = () => true): string[][] {
-  const table = tablesOf(heading).find((rows) => rows.every(isRow));
-  if (!table || table.length === 0) throw new Error(`no such table under ${heading}`);
+function tableOf(path: string, heading: string, isRow: (row: readonly string[]) => boolean = () => true): string[][] {
+  const table = tablesOf(path, heading).find((rows) => rows.every(isRow));
+  if (!table || table.length === 0) throw new Error(`no such table under ${heading} of ${path}`);
   return table;
 }
 
@@ -131,10 +139,18 @@ class Shell {
   }
 }
 
-/** Receipt ids, UUIDs and instants: another run has others. */
-const VARIES = /[\w-]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
+/** Receipt ids, UUIDs, trace ids and instants: another run has others. */
+const VARIES = /[\w-]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
 
-/** What README.md shows with what varies as it is in this run: the same wherever README.md shows the same. */
+/** Instants without the zeros at the end of their fraction, as the ledger gives them, and columns after them not filled up. */
+function plainInstants(text: string): string {
+  return text
+    .replace(/(\.\d*?)0+(?=Z)/g, '$1')
+    .replaceAll('.Z', 'Z')
+    .replace(/(?<=\dZ) +/g, ' ');
+}
+
+/** What a page shows with what varies as it is in this run: the same wherever the pages show the same. */
 function inThisRun(shown: unknown, actual: unknown, known: Map<string, string>): unknown {
   if (typeof shown === 'string') {
     const values = typeof actual === 'string' ? [...actual.matchAll(VARIES)].map(([value]) => value) : [];
@@ -150,9 +166,9 @@ function inThisRun(shown: unknown, actual: unknown, known: Map<string, string>):
   return Array.isArray(shown) ? entries.map(([, value]) => value) : Object.fromEntries(entries);
 }
 
-describe('the commands of README.md', () => {
+describe('the commands of README.md and docs/', () => {
   const printed = { url: 'http://127.0.0.1:8080' };
-  const blocks = blocksOf(readme);
+  const blocks = guides.flatMap((path) => blocksOf(read(path)).map((block) => ({ path, ...block })));
   const steps = blocks.filter(({ mark, file }) => mark === 'run' || file !== undefined);
   const known = new Map<string, string>();
   let folder: Awaited<ReturnType<typeof makeTemporaryFolder>>;
@@ -195,16 +211,28 @@ describe('the commands of README.md', () => {
   });
 
   it('are marked, most with what they print, and start with npm start', () => {
-    expect(blocks[1]?.code).toMatch(/^npm start\b/);
+    const first = blocks.findIndex(({ code }) => code === 'npm start\n');
+    expect(first).toBeGreaterThan(-1);
+    expect(first).toBeLessThan(blocks.indexOf(steps[0] as (typeof steps)[number]));
     expect(steps.length).toBeGreaterThan(10);
-    const outputs = blocks.filter((block, i) => block.mark === 'output' && blocks[i - 1]?.mark === 'run');
+    const outputs = blocks.filter(
+      ({ mark, path }, i) => mark === 'output' && blocks[i - 1]?.mark === 'run' && blocks[i - 1]?.path === path,
+    );
     expect(outputs.length).toBeGreaterThan(8);
-    expect(new Set(blocks.map(({ mark }) => mark))).toEqual(new Set(['', 'run', 'output']));
+    // Patterns are the events' own: test/schemas/events.test.ts.
+    const marks = new Set(blocks.map(({ mark }) => mark.replace(/^pattern=.+/, 'pattern')));
+    expect(marks).toEqual(new Set(['', 'run', 'output', 'pattern']));
     // An output that follows nothing that ran would be compared with nothing.
     expect(blocks.filter(({ mark }) => mark === 'output')).toEqual(outputs);
   });
 
-  it.each(steps.map((step) => [step.line, step] as const))('line %i', async (_line, step) => {
+  it('have nothing after what holds the terminal', () => {
+    const holding = blocks.filter(({ language, code }) => language === 'sh' && /^(?:npm start|npx spanway dev)\b/m.test(code));
+    expect(holding.length).toBeGreaterThan(1);
+    for (const { code } of holding) expect(code).not.toMatch(/^(?:npm start|npx spanway dev)\b.*\n[^]*\S/m);
+  });
+
+  it.each(steps.map((step) => [step.path, step.line, step] as const))('%s, line %i', async (_path, _line, step) => {
     if (step.file !== undefined) {
       expect(dirname(step.file)).toBe('schemas');
       await writeFile(join(schemas, basename(step.file)), step.code);
@@ -214,15 +242,14 @@ describe('the commands of README.md', () => {
     const actual = await shell.run(step.code.replaceAll(printed.url, url));
     const next = blocks[blocks.indexOf(step) + 1];
     if (next?.mark !== 'output') return;
-    if (next.language === 'json') {
-      // The ledger gives an instant without the zeros at the end of its fraction.
-      const answer: unknown = JSON.parse(actual.replace(/(\.\d*?)0+(?=Z")/g, '$1').replaceAll('.Z"', 'Z"'));
-      expect(answer).toEqual(inThisRun(JSON.parse(next.code), answer, known));
-    } else expect(actual).toBe(next.code.trim());
+    const [shown, answer] = [next.code.trim(), actual].map((text): unknown =>
+      next.language === 'json' ? JSON.parse(plainInstants(text)) : plainInstants(text),
+    );
+    expect(answer).toEqual(inThisRun(shown, answer, known));
   });
 
   it('are answered by routes that exist', async () => {
-    const calls = tableOf('## HTTP contract').map(([call]) => ticked(call).split(' '));
+    const calls = tableOf('README.md', '## HTTP contract').map(([call]) => ticked(call).split(' '));
     expect(calls.length).toBeGreaterThan(8);
     for (const [method = '', path = ''] of calls) {
       const filled = path.replace('{resource}', 'orders').replace('{key}', 'o1').replace('{id}', 'x').replace('{name}', 'validation');
@@ -233,10 +260,10 @@ describe('the commands of README.md', () => {
   });
 });
 
-describe('README.md', () => {
+describe('README.md and its pages', () => {
   it('lists every setting, in order, with its default and its meaning', () => {
     const settings = Object.values(SETTINGS).map(({ variable, standard, meaning }) => [`\`${variable}\``, standard, meaning]);
-    expect(tablesOf('## Settings')[0]).toEqual(settings);
+    expect(tablesOf('README.md', '## Settings')[0]).toEqual(settings);
   });
 
   it('has a form for every adapter with its options, and for no other', () => {
@@ -251,7 +278,7 @@ describe('README.md', () => {
     };
     const shown: string[] = [];
     let setting = '';
-    for (const [name = '', form = '', options = ''] of tablesOf('## Settings')[1] ?? []) {
+    for (const [name = '', form = '', options = ''] of tablesOf('README.md', '## Settings')[1] ?? []) {
       if (name !== '') setting = ticked(name);
       const names = [...options.matchAll(/`(\w+)(?:`[:,]|=)/g)].map(([, option]) => option);
       shown.push([setting, /^`(\w+):/.exec(form)?.[1] ?? form, ...names.sort()].join(' '));
@@ -263,14 +290,16 @@ describe('README.md', () => {
   });
 
   it('lists every problem type with its status', () => {
-    const listed = tableOf('### Statuses and problems').map(([status, name]) => [Number(status), ticked(name)]);
+    const listed = tableOf('docs/http.md', '## Statuses and problems').map(([status, name]) => [Number(status), ticked(name)]);
     expect(new Map(listed.map(([status, name]) => [name, status]))).toEqual(
       new Map(Object.entries(PROBLEM_TYPES).map(([name, { status }]) => [name, status])),
     );
   });
 
   it('explains every reason of an outcome, and of what is parked', () => {
-    const listed = tableOf('## What happens to a write').map(([outcome, reason]) => [ticked(outcome), ticked(reason)] as const);
+    const listed = tableOf('docs/http.md', '## Reasons of an outcome').map(
+      ([outcome, reason]) => [ticked(outcome), ticked(reason)] as const,
+    );
     expect(listed.map(([, reason]) => reason).sort()).toEqual([...REASONS].sort());
     const sources = filesIn('consumers/applier').map(read).join('\n');
     for (const [outcome, reason] of listed)
@@ -278,15 +307,17 @@ describe('README.md', () => {
 
     const parked = filesIn('schemas/envelope').flatMap((path) => [...read(path).matchAll(/new PackError\(\s*'(\w+)'/g)]);
     expect(parked.length).toBeGreaterThan(3);
-    for (const [, code = ''] of parked) expect(readme).toContain(`\`${code}\``);
+    for (const [, code = ''] of parked) expect(read('docs/dead-letters.md')).toContain(`\`${code}\``);
   });
 
   it('quotes log lines that the code writes', () => {
     const sources = ['cli', 'consumers', 'producers', 'ports'].flatMap(filesIn).map(read).join('\n');
-    const spans = [...readme.matchAll(/`([a-z][a-z';,]*(?: [a-z';,]+){2,})`/g)].map(([, span]) => span ?? '');
-    expect(spans.length).toBeGreaterThan(6);
+    const spansOf = (path: string): string[] =>
+      [...read(path).matchAll(/`([a-z][a-z';,]*(?: [a-z';,]+){2,})`/g)].map(([, span]) => span ?? '');
+    expect(spansOf('docs/outages.md').length).toBeGreaterThan(6);
     const commands = /^(?:npm|npx|spanway|gcloud|docker|node) /;
-    for (const line of spans.filter((span) => !commands.test(span))) expect(sources.replaceAll("\\'", "'")).toContain(line);
+    for (const line of guides.flatMap(spansOf).filter((span) => !commands.test(span)))
+      expect(sources.replaceAll("\\'", "'")).toContain(line);
   });
 
   it('shows the result that the demo is tested for, and the version of the package', () => {
@@ -366,7 +397,7 @@ describe('the command line', () => {
       .map(([, command]) => command)
       .filter((c) => c !== 'help');
     expect(commands.length).toBeGreaterThan(6);
-    const listed = tableOf('## Commands').map(([command]) => ticked(command).split(' ')[1]);
+    const listed = tableOf('README.md', '## Commands').map(([command]) => ticked(command).split(' ')[1]);
     for (const command of commands) expect(listed).toContain(command);
   });
 });

@@ -10,16 +10,22 @@ export function complaintOf(error: unknown, readConfig: () => Config): string | 
   if (isOurs && error.code === 'config') return error.message;
   if (isOurs && error.code === 'adapter_config') return named(error.message);
   const cause = isOurs ? error.cause : error;
-  if (cause instanceof Error && (isOfSqlite(cause) || (isOfSystem(cause) && (!isOurs || error.code === 'sqlite_open')))) {
-    const places = placesOf(readConfig()).filter(
-      (place) => isOfSqlite(cause) || isOurs || isAt(place, (cause as NodeJS.ErrnoException).path),
-    );
-    const exact = isOurs ? places.filter(({ files }) => files.some((file) => error.message.includes(file))) : [];
-    const names = (exact.length > 0 ? exact : places).map(({ variable, value }) => `${variable} (${value})`);
+  if (cause instanceof Error) {
+    const names = placesOf(readConfig())
+      .filter((place) => isOf(place, error as Error, cause))
+      .map(({ variable, value }) => `${variable} (${value})`);
     if (names.length > 0)
       return `${names.join(' or ')} cannot be used: ${cause.message}; set it to a place that this user can read and write, on a disk with room`;
   }
   return isOurs ? error.message : undefined;
+}
+
+/** Whether the error may be of this place: of a file that could not be opened it is known, of one that is open it is not. */
+function isOf(place: Place, error: Error, cause: Error): boolean {
+  if ('code' in error && error.code === 'sqlite_open') return place.files.some((file) => error.message.includes(`cannot open ${file}: `));
+  if (isOfSqlite(cause)) return true;
+  // Of another file that is named, its own error says what is wrong.
+  return error === cause && isAt(place, (cause as NodeJS.ErrnoException).path);
 }
 
 /** One that comes from another thread has lost its class, not its fields. */
@@ -66,10 +72,6 @@ function isAt({ folder }: Place, path: string | undefined): boolean {
 function isWithin(folder: string, path: string): boolean {
   const way = relative(resolve(folder), resolve(path));
   return way !== '..' && !/^\.\.[/\\]/.test(way) && !isAbsolute(way);
-}
-
-function isOfSystem(error: Error): boolean {
-  return 'syscall' in error;
 }
 
 /**

@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
-import { AdapterConfigError } from '../../ports/errors.ts';
 import { hasBoard } from '../../ports/jobs/index.ts';
 import type { Job, Jobs } from '../../ports/jobs/port.ts';
 import { openStore, storeIdentity } from '../../ports/store/index.ts';
@@ -15,6 +14,7 @@ import { readHistory } from '../../producers/replay/history.ts';
 import { isSelected, rangeOf, type Selection } from '../../producers/replay/select.ts';
 import type { ReplayProgress, ReplaySpec } from '../../producers/replay/spec.ts';
 import type { HistoryRecord } from '../../schemas/envelope/history.ts';
+import { SpanwayError } from '../../schemas/errors.ts';
 import { type Config, ConfigError } from '../config.ts';
 import { openJobsOf } from '../installation.ts';
 import { boardLink } from './jobs.ts';
@@ -91,7 +91,7 @@ async function ofInto<T>(use: () => T | Promise<T>): Promise<T> {
   try {
     return await use();
   } catch (error) {
-    throw error instanceof AdapterConfigError ? new ConfigError(error.message.replace(/^store: /, '--into: ')) : error;
+    throw error instanceof SpanwayError ? new ConfigError(`--into: ${error.message.replace(/^store: /, '')}`) : error;
   }
 }
 

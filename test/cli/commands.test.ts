@@ -52,6 +52,14 @@ describe('a data folder', () => {
       code: 1,
       output: expect.stringContaining(`SPANWAY_STORE (${elsewhere}) cannot be used`),
     });
+    // What an option names is no setting's.
+    const folder = await temporaryFolder();
+    expect(await spanway(folder, ['schema', 'apply'])).toMatchObject({ code: 0 });
+    for (const into of [elsewhere, `sqlite:${folder}/into.db?leaseSecond=1`])
+      expect(await spanway(folder, ['replay', '--into', into])).toMatchObject({
+        code: 1,
+        output: expect.stringMatching(/^spanway: --into: .*\n$/),
+      });
   }, 30_000);
 
   it('that is not there is not made by a command that looks at data', async () => {

@@ -56,7 +56,7 @@ export class SqliteFile {
         throw new SpanwayError(
           'sqlite_open',
           `cannot open ${path}: ${(cause as Error).message}. Check that the folder is there, can be written and has room.`,
-          { cause },
+          { context: { path }, cause },
         );
       }
       open.set(path, file);
